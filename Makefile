@@ -1,0 +1,81 @@
+# make run     set up what is missing, start the server with its state in ./var
+# make test    set up what is missing (OpenSMTPD and PostgreSQL where this user may), run every test
+# make check   style, types, import contracts, unused code and dependencies, spelling, Dockerfile
+# make demo    server, agent and a real smtpd with three sinks, in a minute (root, Debian)
+# make bench   print the speed figures, each as a ratio measured in this run
+# make openapi write openapi/openapi.json anew
+# make fmt     let the formatter and the safe fixes do their work
+# make lock    resolve the pinned requirements anew
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL  := /bin/sh
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+TESTS  ?=
+
+export RELAYMAP_STATE_DIR ?= ./var
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export UV_NO_PROGRESS = 1
+# uv does not read pip's settings; the system's store is where a company's CA is.
+export UV_SYSTEM_CERTS = 1
+
+# Debian's python3 without python3-venv has no ensurepip: then the pip of that python3 works on the environment.
+PIP := $$($(BIN)/python -c 'import pip' 2>/dev/null && echo "$(BIN)/python -m pip" || echo "$(PYTHON) -m pip --python $(BIN)/python")
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11 or newer with its venv module" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	else $(PYTHON) -m pip --version >/dev/null && $(PYTHON) -m venv --without-pip $(VENV); fi
+
+# uv, itself from the package index by hash, installs five times faster than pip; where it cannot run, pip does the same.
+$(VENV)/.%: requirements/%.txt requirements/uv.txt | $(BIN)/python
+	@echo "==> installing $< into $(VENV)"
+	@{ $(PIP) install -q --require-hashes -r requirements/uv.txt \
+	   && $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $<; } \
+	 || { echo "    uv did not work here; pip does it"; $(PIP) install -q --require-hashes -r $<; }
+	@touch $@
+
+run: $(VENV)/.run
+	@$(BIN)/python -m app serve
+
+test: $(VENV)/.dev
+	@scripts/services.sh
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/deptry .
+	$(BIN)/vulture
+	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile
+
+fmt: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+demo: $(VENV)/.dev
+	@scripts/services.sh
+	@$(BIN)/python scripts/demo
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m bench
+
+openapi: $(VENV)/.run
+	@mkdir -p openapi
+	@$(BIN)/python -m app openapi > openapi/openapi.json
+
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+lock: $(VENV)/.run
+	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	@$(COMPILE) pyproject.toml -o requirements/run.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+
+.PHONY: help run test check fmt demo bench openapi lock
