@@ -44,8 +44,8 @@ run: $(VENV)/.run
 	@$(BIN)/python -m app serve
 
 test: $(VENV)/.dev
-	@scripts/services.sh
-	@$(BIN)/python -m pytest $(TESTS)
+	@VENV=$(VENV) scripts/services.sh
+	@VENV=$(VENV) $(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -62,7 +62,7 @@ fmt: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 demo: $(VENV)/.dev
-	@scripts/services.sh
+	@VENV=$(VENV) scripts/services.sh
 	@$(BIN)/python scripts/demo
 
 bench: $(VENV)/.dev
