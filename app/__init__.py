@@ -1,3 +1,3 @@
-"""Relaymap, the control plane for where mail leaves: this file holds its version and nothing else."""
+"""Relaymap, the control plane for where mail leaves: its version."""
 
 __version__ = "0.1.0"
