@@ -1,0 +1,1 @@
+"""The model as an MTA's files, and back: pure, no I/O."""

@@ -1,0 +1,207 @@
+"""The conditions of a rule: one class each, answering yes or no about an envelope.
+
+A condition is a list of patterns of which one must match. What is not known of an envelope (no
+HELO, no login) matches no pattern.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+from app.routing.envelope import Envelope
+from app.routing.errors import Refused
+from app.routing.names import IPNetwork, parse_network
+from app.routing.patterns import (
+    AddressPattern,
+    DomainPattern,
+    MailPattern,
+    matches_mail,
+    parse_domain_pattern,
+    parse_recipient_pattern,
+    parse_sender_pattern,
+)
+
+MAX_PATTERNS = 1000
+
+_USER = re.compile(r"[A-Za-z0-9.!#$&'*+=?^_{|}~@-]{1,255}")
+_TAG = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+
+
+class Condition(Protocol):
+    """What every condition is."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """The condition of these patterns. Raises Refused for the first that is none."""
+        ...
+
+    def texts(self) -> tuple[str, ...]:
+        """The patterns in canonical spelling, in the order given."""
+        ...
+
+    def holds(self, envelope: Envelope) -> bool:
+        """Whether one of the patterns matches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Where the connection comes from: `local`, `any`, addresses and networks."""
+
+    name: ClassVar[str] = "clients"
+    networks: tuple[IPNetwork, ...] = ()
+    local: bool = False
+    any: bool = False
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        networks = tuple(parse_network(t) for t in texts if t not in {"local", "any"})
+        return cls(networks, local="local" in texts, any="any" in texts)
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`; `any` and `local` come first."""
+        words = (("any",) if self.any else ()) + (("local",) if self.local else ())
+        return words + tuple(_network_text(network) for network in self.networks)
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`. A network never matches the control socket."""
+        if self.any or (self.local and envelope.is_local):
+            return True
+        client = envelope.client
+        return client is not None and any(client in network for network in self.networks)
+
+
+def _network_text(network: IPNetwork) -> str:
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthUsers:
+    """Who logged in by SMTP AUTH (RFC 4954): names, or `*` for anyone."""
+
+    name: ClassVar[str] = "auth_users"
+    users: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple(_parse_user(text) for text in texts))
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`."""
+        return self.users
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        user = envelope.auth_user
+        return user is not None and ("*" in self.users or user in self.users)
+
+
+def _parse_user(text: str) -> str:
+    if text == "*" or (_USER.fullmatch(text) and "*" not in text):
+        return text.lower()
+    raise Refused("bad-user", "a user name is 1 to 255 printable letters, digits or signs, or '*'")
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """The envelope sender."""
+
+    name: ClassVar[str] = "senders"
+    patterns: tuple[MailPattern, ...]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple(parse_sender_pattern(text) for text in texts))
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`."""
+        return tuple(str(pattern) for pattern in self.patterns)
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        return any(matches_mail(pattern, envelope.sender) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """The envelope recipient."""
+
+    name: ClassVar[str] = "recipients"
+    patterns: tuple[DomainPattern | AddressPattern, ...]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple(parse_recipient_pattern(text) for text in texts))
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`."""
+        return tuple(str(pattern) for pattern in self.patterns)
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        return any(matches_mail(pattern, envelope.recipient) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Helos:
+    """The argument of HELO or EHLO as the client gave it."""
+
+    name: ClassVar[str] = "helos"
+    patterns: tuple[DomainPattern, ...]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple(parse_domain_pattern(text) for text in texts))
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`."""
+        return tuple(str(pattern) for pattern in self.patterns)
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        helo = envelope.helo
+        return helo is not None and any(pattern.matches(helo) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tag of the listener that took the connection; mail from the socket has none."""
+
+    name: ClassVar[str] = "tags"
+    tags: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple(_parse_tag(text) for text in texts))
+
+    def texts(self) -> tuple[str, ...]:
+        """See `Condition.texts`."""
+        return self.tags
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        return envelope.tag in self.tags
+
+
+def _parse_tag(text: str) -> str:
+    if _TAG.fullmatch(text):
+        return text.lower()
+    raise Refused("bad-tag", "a tag is 1 to 63 letters, digits, '.', '_' and '-'")
+
+
+AnyCondition = Clients | AuthUsers | Senders | Recipients | Helos | Tags
+
+CONDITIONS: dict[str, Callable[[tuple[str, ...]], AnyCondition]] = {
+    cls.name: cls.parse for cls in (Clients, AuthUsers, Senders, Recipients, Helos, Tags)
+}
+"""Every condition by its name in a rule, in the order in which a trace names the first that fails."""

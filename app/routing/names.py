@@ -1,0 +1,214 @@
+"""Domains, hosts and addresses in their one canonical spelling, and the keys they are found under.
+
+Domains are kept as lower-case A-labels (RFC 5890); what only looks like ASCII is refused, not
+repaired. What libc would read as an address but is no plain dotted quad is refused as well
+(inet_aton(3)): a check on the text would pass, and the daemon would connect elsewhere.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+import idna
+
+from app.routing.errors import Refused
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NAME_PATTERN = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+LABEL_PATTERN = r"[a-z0-9_][a-z0-9._-]{0,62}"
+"""Credential labels, and names of relays in a map."""
+
+_NAME = re.compile(NAME_PATTERN)
+_LABEL = re.compile(LABEL_PATTERN)
+_DNS_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_ATOM = re.compile(r"[A-Za-z0-9.!#$&'*+=?^_{|}~-]{1,64}")
+
+
+def parse_name(text: str) -> str:
+    """The name of a relay map, table, rule or MTA.
+
+    Raises:
+        Refused: `bad-name`.
+    """
+    if _NAME.fullmatch(text):
+        return text
+    raise Refused(
+        "bad-name",
+        "a name is 1 to 63 lower-case letters, digits and hyphens, begins with a letter and does"
+        " not end with a hyphen",
+    )
+
+
+def parse_label(text: str) -> str:
+    """A credential label or the name of a relay, folded to lower case.
+
+    Raises:
+        Refused: `bad-label`.
+    """
+    folded = text.lower() if text.isascii() else text
+    if _LABEL.fullmatch(folded):
+        return folded
+    raise Refused(
+        "bad-label",
+        "a label is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter, a digit or"
+        " '_'",
+    )
+
+
+def parse_domain(text: str) -> str:
+    """A DNS name as lower-case A-labels, at most 253 octets, without a trailing dot.
+
+    Raises:
+        Refused: `bad-domain`.
+    """
+    ascii_name = _to_ascii(text)
+    if len(ascii_name) > 253:
+        raise Refused("bad-domain", "the name is longer than 253 octets")
+    labels = ascii_name.split(".")
+    for label in labels:
+        _check_dns_label(label)
+    if _NUMERIC.fullmatch(labels[-1]):
+        raise Refused(
+            "bad-domain",
+            "the last label is a number, which a resolver may read as an address; write a plain"
+            " dotted quad or a name",
+        )
+    return ascii_name
+
+
+def _to_ascii(text: str) -> str:
+    if not text:
+        raise Refused("bad-domain", "the name is empty")
+    if text.isascii():
+        return text.lower()
+    if any(mark in text for mark in "\u3002\uff0e\uff61"):
+        raise Refused("bad-domain", "the labels are separated by something that is no '.'")
+    try:
+        return idna.encode(text.lower(), strict=True, uts46=False).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise Refused("bad-domain", "the name is not valid in IDNA 2008") from error
+
+
+def _check_dns_label(label: str) -> None:
+    if not label:
+        raise Refused("bad-domain", "a label is empty: no leading, trailing or doubled dot")
+    if len(label) > 63:
+        raise Refused("bad-domain", "a label is longer than 63 octets")
+    if not _DNS_LABEL.fullmatch(label):
+        raise Refused(
+            "bad-domain",
+            "a label holds letters, digits, '-' and '_' only, and no '-' first or last",
+        )
+    if label[2:4] == "--":
+        _check_a_label(label)
+
+
+def _check_a_label(label: str) -> None:
+    try:
+        round_trip = idna.encode(idna.decode(label, strict=True), strict=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise Refused("bad-domain", "an 'xn--' label is not valid in IDNA 2008") from error
+    if round_trip != label:
+        raise Refused("bad-domain", "'--' in third place is kept for 'xn--' labels")
+
+
+def parse_address(text: str) -> IPAddress:
+    """An IPv4 or IPv6 address, without zone id.
+
+    Raises:
+        Refused: `bad-address`.
+    """
+    try:
+        address = ipaddress.ip_address(text) if "%" not in text else None
+    except ValueError:
+        address = None
+    if address is None:
+        raise Refused("bad-address", "this is no IPv4 or IPv6 address")
+    return address
+
+
+def parse_network(text: str) -> IPNetwork:
+    """An address or a network in CIDR form; bits of the host part are masked away.
+
+    IPv4-mapped IPv6 is refused: OpenSMTPD never matches an IPv4 client with it.
+
+    Raises:
+        Refused: `bad-network`.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False) if "%" not in text else None
+    except ValueError:
+        network = None
+    if network is None or ("/" in text and not text.rpartition("/")[2].isdigit()):
+        raise Refused("bad-network", "this is no address or network such as 192.0.2.0/24")
+    if network.version == 6 and network.subnet_of(_V4_MAPPED):
+        raise Refused("bad-network", "write IPv4 networks as IPv4, not mapped into IPv6")
+    return network
+
+
+_V4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def parse_host(text: str) -> str:
+    """The host part of a relay URL: a domain, a dotted quad, or an IPv6 address in brackets.
+
+    IPv4 in brackets loses them; IPv6 is compressed and keeps them; `IPv6:` inside goes.
+
+    Raises:
+        Refused: `bad-host`.
+    """
+    if text.startswith("["):
+        return _literal(text)
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        pass
+    try:
+        return parse_domain(text)
+    except Refused as refused:
+        raise Refused("bad-host", f"the host is not valid: {refused}") from refused
+
+
+def _literal(text: str) -> str:
+    inner = text[1:-1] if text.endswith("]") else ""
+    if inner[:5].lower() == "ipv6:":
+        inner = inner[5:]
+    try:
+        address = parse_address(inner)
+    except Refused as refused:
+        raise Refused("bad-host", "the brackets do not hold an IPv4 or IPv6 address") from refused
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def host_address(host: str) -> IPAddress | None:
+    """The address that a canonical host is, or None for a domain."""
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def parse_local_part(text: str) -> str:
+    """The local part of an address in a pattern or key, as written.
+
+    Raises:
+        Refused: `bad-local-part`.
+    """
+    if not _ATOM.fullmatch(text) or text[0] == "." or text[-1] == "." or ".." in text:
+        raise Refused(
+            "bad-local-part",
+            "the part before '@' is 1 to 64 letters, digits and .!#$&'*+=?^_{|}~-, with no dot"
+            " first, last or doubled",
+        )
+    return text
+
+
+def parents(domain: str) -> Iterator[str]:
+    """The domains above `domain`, nearest first: a.b.c gives b.c, c."""
+    _, dot, rest = domain.partition(".")
+    while dot:
+        yield rest
+        _, dot, rest = rest.partition(".")

@@ -1,0 +1,71 @@
+"""Next hops as rules and tables name them: `mx`, `map:NAME`, `table:NAME` or a relay URL."""
+
+from dataclasses import dataclass
+
+from app.routing.errors import Refused
+from app.routing.names import parse_name
+from app.routing.relay_url import RelayURL, parse_relay_url
+
+
+@dataclass(frozen=True, slots=True)
+class ViaMx:
+    """The mail exchangers of the recipient's domain (RFC 5321 5.1)."""
+
+    def __str__(self) -> str:
+        """`mx`."""
+        return "mx"
+
+
+@dataclass(frozen=True, slots=True)
+class ViaMap:
+    """A relay of a map, picked by the map's policy at each delivery attempt."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """`map:NAME`."""
+        return f"map:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ViaTable:
+    """What a table says for the envelope's key."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """`table:NAME`."""
+        return f"table:{self.name}"
+
+
+MX = ViaMx()
+EntryHop = ViaMx | ViaMap | RelayURL
+"""What a table's entry or default may say: anything but another table."""
+NextHop = EntryHop | ViaTable
+
+
+def parse_next_hop(text: str) -> NextHop:
+    """The next hop that `text` spells.
+
+    Raises:
+        Refused: the code of the part that is wrong.
+    """
+    if text == "mx":
+        return MX
+    if text.startswith("map:"):
+        return ViaMap(parse_name(text.removeprefix("map:")))
+    if text.startswith("table:"):
+        return ViaTable(parse_name(text.removeprefix("table:")))
+    return parse_relay_url(text)
+
+
+def parse_entry_hop(text: str) -> EntryHop:
+    """The next hop of a table's entry or default.
+
+    Raises:
+        Refused: also `table-in-table`.
+    """
+    hop = parse_next_hop(text)
+    if isinstance(hop, ViaTable):
+        raise Refused("table-in-table", "a table's entry names mx, a map or a relay URL")
+    return hop

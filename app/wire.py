@@ -1,0 +1,141 @@
+"""What server and agent say to each other, as JSON over HTTP.
+
+The agent asks `GET /v1/agent/wanted?known=PUSH&wait=SECONDS` and gets `Wanted` (200) when a push
+newer than `known` names its MTA, or 204. It tells what it sees with `POST /v1/agent/reports`.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class Message(BaseModel):
+    """Members that one side does not know yet are ignored: either side may be newer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class LineState(StrEnum):
+    """How one MTA's line of a push stands."""
+
+    WAITING = "waiting"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled-back"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+class Reload(StrEnum):
+    """What the MTA had to do to serve a generation."""
+
+    NONE = "none"
+    LIVE = "live"
+    TABLE_UPDATE = "table-update"
+    RESTART = "restart"
+
+
+class MtaState(StrEnum):
+    """How an MTA stands against what was pushed to it."""
+
+    LIVE = "live"
+    BEHIND = "behind"
+    DRIFTED = "drifted"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+    NEVER_SEEN = "never-seen"
+
+
+class SecretMessage(Message):
+    """A credential on its way to the agent of an MTA that a push has named."""
+
+    label: str
+    revision: int
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        """The label alone."""
+        return f"SecretMessage(label={self.label!r})"
+
+    __str__ = __repr__
+
+
+class Wanted(Message):
+    """What an MTA is to serve.
+
+    Attributes:
+        push: the push that wants it; a higher number is a newer wish.
+        history: id of the database's history; revisions of different histories do not compare.
+        model: the document of `app.routing.model`.
+    """
+
+    push: int
+    history: str
+    revision: int
+    model_digest: str
+    model: dict[str, JsonValue]
+    secrets: list[SecretMessage]
+
+
+class Observed(Message):
+    """What an MTA serves, as looked at, not inferred."""
+
+    history: str
+    revision: int
+    model_digest: str
+    files_digest: str
+
+
+class TombstoneMessage(Message):
+    """A retired action that is still rendered."""
+
+    action: str
+    text: str
+    relays: list[str]
+    retire_at: int
+
+
+class PushReport(Message):
+    """How an apply stands or ended.
+
+    Attributes:
+        detail: one sentence for people; never a secret.
+    """
+
+    push: int
+    state: LineState
+    reload: Reload
+    detail: str = ""
+
+
+class Report(Message):
+    """What an agent sees.
+
+    Attributes:
+        agent: an id made when the agent was installed: tells two agents of one MTA apart.
+        state: `live`, `drifted`, `stopped` or `unknown`, as the agent sees it.
+        observed: None before the first confirmed generation.
+        behind_me: the server offered a lower revision of a history than the agent has served.
+        version: of the MTA, such as "6.8.0p2"; None where it could not be asked.
+        addresses: of the MTA's host when the MTA started.
+        certificates, cas: names that the operator's file declares.
+        push: the apply that this report is about, if any.
+    """
+
+    agent: str
+    state: MtaState
+    observed: Observed | None = None
+    behind_me: bool = False
+    version: str | None = None
+    addresses: list[str] = []
+    certificates: list[str] = []
+    cas: list[str] = []
+    state_dir: str = ""
+    tombstones: list[TombstoneMessage] = []
+    push: PushReport | None = None
+    detail: str = ""
