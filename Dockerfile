@@ -45,7 +45,7 @@ CMD ["agent"]
 FROM runtime AS server
 RUN useradd --system --uid 10001 --home-dir /var/lib/relaymap relaymap \
  && install -d -m 0700 -o relaymap -g relaymap /var/lib/relaymap
-USER relaymap
+USER 10001
 ENV RELAYMAP_HOST=0.0.0.0
 VOLUME ["/var/lib/relaymap"]
 EXPOSE 8025
