@@ -15,7 +15,6 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 TESTS  ?=
 
-export RELAYMAP_STATE_DIR ?= ./var
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export UV_NO_PROGRESS = 1
 # uv does not read pip's settings; the system's store is where a company's CA is.
@@ -40,6 +39,7 @@ $(VENV)/.%: requirements/%.txt requirements/uv.txt | $(BIN)/python
 	 || { echo "    uv did not work here; pip does it"; $(PIP) install -q --require-hashes -r $<; }
 	@touch $@
 
+run: export RELAYMAP_STATE_DIR ?= ./var
 run: $(VENV)/.run
 	@$(BIN)/python -m app serve
 
@@ -70,7 +70,7 @@ bench: $(VENV)/.dev
 
 openapi: $(VENV)/.run
 	@mkdir -p openapi
-	@$(BIN)/python -m app openapi > openapi/openapi.json
+	@$(BIN)/python -m app openapi >openapi/new.json && mv openapi/new.json openapi/openapi.json
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(VENV)/.run
