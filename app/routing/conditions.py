@@ -204,4 +204,4 @@ AnyCondition = Clients | AuthUsers | Senders | Recipients | Helos | Tags
 CONDITIONS: dict[str, Callable[[tuple[str, ...]], AnyCondition]] = {
     cls.name: cls.parse for cls in (Clients, AuthUsers, Senders, Recipients, Helos, Tags)
 }
-"""Every condition by its name in a rule, in the order in which a trace names the first that fails."""
+"""Every condition by its name in a rule, in the order in which they are asked."""

@@ -34,7 +34,9 @@ _PAIR = 2
 class Reader:
     """Reads the members of one JSON object, and keeps every fault met on the way."""
 
-    def __init__(self, document: object, pointer: str = "", faults: list[Fault] | None = None):
+    def __init__(
+        self, document: object, pointer: str = "", faults: list[Fault] | None = None
+    ) -> None:
         """Start reading `document`, which stands at `pointer`; share `faults` with the parent."""
         self.pointer = pointer
         self.faults: list[Fault] = [] if faults is None else faults
@@ -500,7 +502,7 @@ def read_credential(document: object) -> Credential:
 
 
 def canonical_json(document: object) -> bytes:
-    """The one spelling of a document: sorted members, no blanks, UTF-8 (as RFC 8785 for our types)."""
+    """The one spelling of a document: sorted, no blanks, UTF-8 (RFC 8785 for our types)."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
 
