@@ -8,41 +8,13 @@ from collections.abc import Iterator
 from app.routing import document
 from app.routing.change import READERS, Kind, Put, Subject, apply, changes_of
 from app.routing.document import Document, Reader
-from app.routing.next_hop import NextHop, ViaMap, ViaTable
 from app.routing.relay_map import OutOfService
-from app.routing.relay_url import RelayURL
 from app.routing.routing_table import EMPTY, RoutingTable
-from app.routing.rule import RelayAction, Rule
+from app.routing.rule import Rule
 from app.routing.table import parse_key
+from app.routing.uses import labels_in_use
 
 _FOR_PEOPLE = ("description", "comment")
-
-
-def relays_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL, ...]:
-    """Every relay URL that a next hop may lead to; empty for `mx`."""
-    if isinstance(via, RelayURL):
-        return (via,)
-    if isinstance(via, ViaMap):
-        relay_map = table.maps.get(via.name)
-        return () if relay_map is None else tuple(relay.url for relay in relay_map.relays)
-    if isinstance(via, ViaTable):
-        found = table.tables.get(via.name)
-        hops = dict.fromkeys(table.entries.get(via.name, {}).values())
-        if found is not None and found.default is not None:
-            hops.setdefault(found.default)
-        return tuple(url for hop in hops for url in relays_of(table, hop))
-    return ()
-
-
-def labels_in_use(table: RoutingTable) -> frozenset[str]:
-    """The credential labels that the enabled rules may use."""
-    return frozenset(
-        url.credential
-        for rule in table.ordered
-        if isinstance(rule.action, RelayAction)
-        for url in relays_of(table, rule.action.via)
-        if url.credential is not None
-    )
 
 
 def model_document(table: RoutingTable) -> Document:
