@@ -1,0 +1,1 @@
+"""The server keeps the wanted routing, answers questions about it, and tells agents of it."""

@@ -1,0 +1,250 @@
+"""The only writer of routing: one edit is one revision, one transaction, one journal row."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from app.routing.change import Change, Write, apply, invert
+from app.routing.check import Finding
+from app.routing.errors import RevisionMoved
+from app.routing.routing_table import RoutingTable
+from app.server.live import Live, Snapshot
+from app.server.proposal import Proposal, check, propose, propose_restore
+from app.server.storage import Edit, Head, HeadMoved, NewSecret, OutcomeUnknown, Store
+
+Plan = Callable[[Snapshot], Sequence[Write]]
+"""What somebody wants, decided on the newest snapshot: raises where a precondition fails.
+
+Pure: it is asked again, on a newer snapshot, when another process wrote in between.
+"""
+
+_TRIES = 3
+_NO_SECRETS: Mapping[str, NewSecret] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What an edit came to.
+
+    Attributes:
+        snapshot: after it; of a dry run as it would be, but at the present head.
+        changes: empty where nothing changed, and no revision was made.
+        findings: the warnings of the table after it.
+    """
+
+    snapshot: Snapshot
+    changes: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    author: str
+    message: str
+    dry_run: bool
+
+
+_Propose = Callable[[Snapshot], Awaitable[Proposal]]
+
+
+def utc_now() -> datetime:
+    """The server's time."""
+    return datetime.now(UTC)
+
+
+class Editor:
+    """Takes edits one after the other, and keeps the live routing equal to the stored one.
+
+    Attributes:
+        live: the routing that questions are answered from.
+    """
+
+    def __init__(
+        self, store: Store, live: Live, head: Head, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.live = live
+        self._store = store
+        self._head = head
+        self._now = now
+        self._lock = asyncio.Lock()
+        self._listeners: set[asyncio.Event] = set()
+        self._in_doubt = False
+
+    @classmethod
+    async def start(cls, store: Store, now: Callable[[], datetime] = utc_now) -> "Editor":
+        """An editor whose live routing is what the store has."""
+        snapshot, head = await store.load()
+        return cls(store, Live(snapshot), head, now)
+
+    async def edit(
+        self,
+        plan: Plan,
+        *,
+        author: str,
+        message: str = "",
+        dry_run: bool = False,
+        secrets: Mapping[str, NewSecret] = _NO_SECRETS,
+    ) -> Edited:
+        """Make what the plan wants into a revision, or find that nothing changes.
+
+        Rules get their ids here, credentials their revisions; what the plan put there is ignored.
+        Once begun it is carried to its end, even if whoever asked goes away.
+
+        Args:
+            plan: see `Plan`.
+            author: who, for the journal.
+            message: why, for the journal.
+            dry_run: store nothing.
+            secrets: by label, for credentials that the plan puts. A credential that exists
+                keeps its secret where none is given.
+
+        Raises:
+            Invalid: every error finding of the table as it would be. Pointers are into the body
+                of the only write, or below `/changes/{n}/body` of the n-th of several.
+            StillReferenced: a deleted map, table or credential would still be used.
+            LimitReached: more of a kind than is promised to work.
+            StorageTrouble: nothing was stored; with OutcomeUnknown, perhaps.
+            ControlError: whatever the plan raises.
+        """
+
+        async def proposed(snapshot: Snapshot) -> Proposal:
+            writes = plan(snapshot)
+            stored = await self._secrets(secrets) if secrets else secrets
+            counter = self._head.rule_counter
+            return propose(snapshot.table, writes, counter, secrets, stored)
+
+        return await self._run(proposed, _Stamp(author, message, dry_run))
+
+    async def restore(
+        self,
+        revision: int,
+        *,
+        author: str,
+        message: str = "",
+        dry_run: bool = False,
+        expected: int | None = None,
+    ) -> Edited:
+        """Make maps, tables and rules what they were at a revision; 0 is the empty routing.
+
+        Rules get back the ids that they had. Credentials stay, and so do the states of relays
+        that are still there.
+
+        Raises:
+            Unknown: there is no such revision yet.
+            RevisionPruned: a step of the way back was pruned.
+            RevisionMoved: the head is not the expected one.
+            CredentialMissing: labels are gone or not allowed for their hosts; all are listed.
+            StorageTrouble: as `edit`.
+        """
+
+        async def proposed(snapshot: Snapshot) -> Proposal:
+            if expected is not None and snapshot.revision != expected:
+                raise RevisionMoved(snapshot.revision)
+            then = await self.table_at(revision)
+            return propose_restore(snapshot.table, then, self._head.rule_counter)
+
+        return await self._run(proposed, _Stamp(author, message, dry_run))
+
+    async def table_at(self, revision: int) -> RoutingTable:
+        """The routing as it was at a revision of this history, states and credentials too.
+
+        Raises:
+            Unknown: there is no such revision yet.
+            RevisionPruned: a step of the way back was pruned.
+        """
+        table = self.live.current().table
+        if table.revision == revision:
+            return table
+        since = await self._store.changes_since(revision, table.revision)
+        return apply(table, invert(since), revision)
+
+    async def follow(self) -> bool:
+        """Take over what another process wrote; whether there was anything."""
+        async with self._lock:
+            head = await self._store.head()
+            current = self.live.current()
+            if (head.history, head.revision) == (current.history, current.revision):
+                return False
+            await self._reload()
+        self._wake()
+        return True
+
+    @contextmanager
+    def subscribe(self) -> Iterator[asyncio.Event]:
+        """An event that is set after every new revision; whoever waits on it clears it first."""
+        event = asyncio.Event()
+        self._listeners.add(event)
+        try:
+            yield event
+        finally:
+            self._listeners.discard(event)
+
+    async def _run(self, proposed: _Propose, stamp: _Stamp) -> Edited:
+        # Shielded: what is stored must reach the live routing, though whoever asked went away.
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(proposed, stamp)))
+
+    async def _in_turn(self, proposed: _Propose, stamp: _Stamp) -> Edited:
+        async with self._lock:
+            for _ in range(_TRIES):
+                if self._in_doubt:
+                    await self._reload()
+                snapshot = self.live.current()
+                proposal = await proposed(snapshot)
+                found = check(snapshot.table, proposal)
+                if stamp.dry_run or not proposal.changes:
+                    after = _after(snapshot, proposal.changes, snapshot.revision, self._now())
+                    return Edited(after, proposal.changes, found)
+                try:
+                    after = await self._commit(snapshot, proposal, stamp)
+                except HeadMoved:
+                    self._in_doubt = True
+                else:
+                    return Edited(after, proposal.changes, found)
+        raise HeadMoved
+
+    async def _commit(self, before: Snapshot, proposal: Proposal, stamp: _Stamp) -> Snapshot:
+        edit = Edit(
+            before=self._head,
+            changes=proposal.changes,
+            rule_counter=proposal.rule_counter,
+            author=stamp.author,
+            message=stamp.message,
+            at=self._now(),
+            secrets=proposal.secrets,
+        )
+        try:
+            await self._store.commit(edit)
+        except OutcomeUnknown:
+            self._in_doubt = True
+            raise
+        self._head = Head(edit.before.history, edit.revision, edit.rule_counter)
+        after = _after(before, edit.changes, edit.revision, edit.at)
+        self.live.replace(after)
+        self._wake()
+        return after
+
+    async def _secrets(self, labels: Iterable[str]) -> Mapping[str, NewSecret]:
+        stored = await self._store.secrets(tuple(labels))
+        return {secret.label: NewSecret(secret.username, secret.password) for secret in stored}
+
+    async def _reload(self) -> None:
+        snapshot, self._head = await self._store.load()
+        self.live.replace(snapshot)
+        self._in_doubt = False
+
+    def _wake(self) -> None:
+        for event in self._listeners:
+            event.set()
+
+
+def _after(before: Snapshot, changes: tuple[Change, ...], revision: int, at: datetime) -> Snapshot:
+    if not changes:
+        return before
+    return Snapshot(
+        before.history,
+        apply(before.table, changes, revision),
+        before.marks.after(changes, revision, at),
+    )

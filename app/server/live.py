@@ -1,0 +1,130 @@
+"""The newest routing in memory: what every question is answered from, without disk or lock."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.routing.change import Change, Kind, Subject
+from app.routing.routing_table import EMPTY, RoutingTable
+
+Part = tuple[Kind, str]
+"""A kind of subject; for entries, which may be millions, also their table."""
+
+MARKED = frozenset({Kind.RELAY_MAP, Kind.TABLE, Kind.ENTRY, Kind.RULE, Kind.CREDENTIAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When a subject was made and last changed; a map and its relays share one.
+
+    Attributes:
+        revision: of its last change.
+    """
+
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def _part(subject: Subject) -> Part:
+    return (subject.kind, subject.name if subject.kind is Kind.ENTRY else "")
+
+
+def _key(subject: Subject) -> str:
+    return subject.member if subject.kind is Kind.ENTRY else subject.name
+
+
+class Marks(Mapping[Subject, Mark]):
+    """The marks of a routing, immutable; a successor shares every part that it did not touch."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Mapping[Part, Mapping[str, Mark]] | None = None) -> None:
+        self._parts: Mapping[Part, Mapping[str, Mark]] = {} if parts is None else parts
+
+    @classmethod
+    def of(cls, marks: Iterable[tuple[Subject, Mark]]) -> "Marks":
+        """The marks of these subjects."""
+        parts: dict[Part, dict[str, Mark]] = {}
+        for subject, mark in marks:
+            parts.setdefault(_part(subject), {})[_key(subject)] = mark
+        return cls(parts)
+
+    def __getitem__(self, subject: Subject) -> Mark:
+        """The mark of a subject. Raises KeyError where it is absent, as states always are."""
+        return self._parts[_part(subject)][_key(subject)]
+
+    def __iter__(self) -> Iterator[Subject]:
+        """Every subject that has a mark."""
+        for (kind, name), marks in self._parts.items():
+            for key in marks:
+                yield Subject(kind, name, key) if kind is Kind.ENTRY else Subject(kind, key)
+
+    def __len__(self) -> int:
+        """How many subjects have a mark."""
+        return sum(len(marks) for marks in self._parts.values())
+
+    def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
+        """The marks once these changes are made."""
+        parts = dict(self._parts)
+        touched: dict[Part, dict[str, Mark]] = {}
+        for change in changes:
+            subject = change.subject
+            if subject.kind not in MARKED:
+                continue
+            part, key = _part(subject), _key(subject)
+            if part not in touched:
+                parts[part] = touched[part] = dict(parts.get(part, {}))
+            old = touched[part].pop(key, None)
+            if change.after is not None:
+                created = at if old is None or change.before is None else old.created_at
+                touched[part][key] = Mark(revision, created, at)
+        return Marks(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent state of routing.
+
+    Attributes:
+        history: id of this database's life; revisions of two histories do not compare.
+        table: the routing; its revision is the head.
+        marks: for maps, tables, entries, rules and credentials.
+    """
+
+    history: str
+    table: RoutingTable = EMPTY
+    marks: Marks = field(default_factory=Marks)
+
+    @property
+    def revision(self) -> int:
+        """The head."""
+        return self.table.revision
+
+
+class Live:
+    """Holds the newest snapshot, and counts the turns of each map.
+
+    Both belong to one event loop: a snapshot is replaced whole between two awaits.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._turns: dict[str, int] = {}
+
+    def current(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._snapshot
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Make a snapshot the newest; the turns of maps that it still has go on."""
+        if snapshot.table.maps is not self._snapshot.table.maps:
+            kept = {"", *snapshot.table.maps}
+            self._turns = {name: turn for name, turn in self._turns.items() if name in kept}
+        self._snapshot = snapshot
+
+    def next_turn(self, name: str) -> int:
+        """The turn of a map for one question, from 0 on; "" is the turn of plain MX."""
+        turn = self._turns.get(name, 0)
+        self._turns[name] = turn + 1
+        return turn
