@@ -92,8 +92,10 @@ def _network(own: list[str], foreign: list[str]) -> None:
     commands += [f"addr add {address} dev lo" for address in own]
     commands += [f"route add local {network} dev lo" for network in foreign]
     # A message is two small writes; without this its second waits 40 ms for a delayed ACK.
-    commands.append("route replace table local local 127.0.0.0/8 dev lo src 127.0.0.1 quickack 1")
-    subprocess.run(  # noqa: S603  fixed words and the caller's own addresses
+    for loopback in ("127.0.0.0/8", "127.0.0.1"):
+        route = f"route replace table local local {loopback} dev lo src 127.0.0.1 quickack 1"
+        commands.append(route)
+    subprocess.run(
         ["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True, timeout=30
     )
 

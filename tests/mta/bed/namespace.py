@@ -24,7 +24,7 @@ FOREIGN = ("192.0.2.0/24", "198.51.100.0/24", "2001:db8:1::/48", "2001:db8:2::/4
 WORKSPACE = "/run/bed"
 """A directory inside that every user may search: for configuration, tables, state."""
 
-_LIMIT_S = 60
+_LIMIT_S = 45
 _HOLDER = Path(__file__).with_name("holder.py")
 _TOOLS = ("smtpd", "smtpctl", "nsenter", "ip")
 
@@ -130,7 +130,7 @@ class Namespace:
             "own": OWN,
             "foreign": FOREIGN,
         }
-        holder = subprocess.Popen(  # noqa: S603  our own interpreter and file
+        holder = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_HOLDER), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -187,7 +187,7 @@ class Namespace:
                 continue  # over by now, or of another container
         return sorted(pid for pid in found if pid != self.pid)
 
-    def popen(  # noqa: PLR0913  the words of subprocess.Popen, and where to stand
+    def popen(
         self,
         argv: Sequence[str],
         *,
@@ -210,7 +210,7 @@ class Namespace:
         self._started.append(inside)
         return inside
 
-    def run(  # noqa: PLR0913
+    def run(
         self,
         argv: Sequence[str],
         *,
@@ -250,7 +250,7 @@ class Namespace:
 
     def _enter(self) -> list[str]:
         # --root: in a chroot, joining a mount namespace would otherwise leave the chroot.
-        return ["nsenter", f"--target={self.pid}", *"-m -n -p -u --root --".split()]
+        return ["nsenter", f"--target={self.pid}", "-m", "-n", "-p", "-u", "--root", "--"]
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
