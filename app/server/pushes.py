@@ -1,0 +1,381 @@
+"""Pushes: what MTAs are told to serve, handed to their agents, and followed until it is so.
+
+A reconciler over the store's own rows: whatever happens is answered by looking at the rows anew, so
+a restart of the server changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+
+from app.observe import Metrics, event, failure
+from app.render.opensmtpd.capabilities import reasons
+from app.routing.errors import ControlError, Reason, RevisionMoved, Unknown
+from app.server import lines
+from app.server.bell import Bell, until
+from app.server.fleet import Fleet, Standing, standing_of, version_of
+from app.server.lines import Pin
+from app.server.live import Live
+from app.server.pins import Pins
+from app.server.storage import LineRow, PushRow, ReportRow, StorageTrouble, Store
+from app.wire import LineState, Report, Wanted
+
+LOOK_EVERY = timedelta(seconds=30)
+MAX_WAIT_S = 60.0
+_TRIES = 5
+_SHOWN_REASONS = 20
+
+
+class NoMta(ControlError):
+    """There is nothing to push to."""
+
+    code = "no-mta"
+
+    def __init__(self) -> None:
+        super().__init__("there is no MTA to push to; put one to /v1/mtas first")
+
+
+class NotTheHead(RevisionMoved):
+    """Only the head can be pushed; an older revision is restored first."""
+
+
+class PushMissed(ControlError):
+    """A push that somebody waited for did not come to `applied` in time.
+
+    Attributes:
+        push: as it stands.
+    """
+
+    def __init__(self, push: PushRow) -> None:
+        behind = [f"{line.mta} {line.state.value}" for line in push.lines if not _is_applied(line)]
+        listed = ", ".join(behind[:_SHOWN_REASONS])
+        super().__init__(f"push {push.id} is not applied everywhere: {listed}")
+        self.push = push
+
+
+class PushRefused(PushMissed):
+    """An MTA, or its agent, does not take what was pushed."""
+
+    code = "push-refused"
+
+
+class PushRolledBack(PushMissed):
+    """An MTA did not serve with what was pushed, and serves what it served before."""
+
+    code = "push-rolled-back"
+
+
+class PushFailed(PushMissed):
+    """An agent could not begin; nothing was changed, and it is tried again."""
+
+    code = "push-failed"
+
+
+class PushUnfinished(PushMissed):
+    """What became of the push is not known yet, or nothing will."""
+
+    code = "push-unfinished"
+
+
+_MISSED: dict[str, type[PushMissed]] = {
+    LineState.REFUSED: PushRefused,
+    LineState.ROLLED_BACK: PushRolledBack,
+    LineState.FAILED: PushFailed,
+}
+
+
+def _is_applied(line: LineRow) -> bool:
+    return line.state is LineState.APPLIED
+
+
+class Pushes:
+    """Makes pushes, answers agents, and lets time settle what agents do not."""
+
+    def __init__(
+        self,
+        store: Store,
+        live: Live,
+        fleet: Fleet,
+        pins: Pins,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._fleet = fleet
+        self._pins = pins
+        self._metrics = metrics
+        self._now = now
+        self._bells: dict[str, Bell] = {}
+        self._pushes_changed = Bell()
+        self._wanted: dict[str, PushRow] | None = None
+        self._closing = False
+
+    # --- what people ask for
+
+    async def push(
+        self, *, author: str, mtas: Collection[str] | None = None, revision: int | None = None
+    ) -> PushRow:
+        """Tell MTAs to serve the head.
+
+        Args:
+            author: who.
+            mtas: None for all.
+            revision: the head, as the caller knows it; None for whatever it is.
+
+        Raises:
+            NoMta: there is none.
+            Unknown: one of them is not there.
+            NotTheHead: the head is another revision.
+        """
+        chosen = self._fleet.names() if mtas is None else tuple(dict.fromkeys(mtas))
+        if not chosen:
+            raise NoMta
+        made = await self._create(author, chosen, revision)
+        await self._refuse_inexpressible(made)
+        self._wanted = None
+        for mta in chosen:
+            self._bell(mta).ring()
+        event("push-made", push=made.id, revision=made.revision, mtas=len(chosen))
+        return await self._store.push(made.id)
+
+    async def _create(self, author: str, mtas: tuple[str, ...], revision: int | None) -> PushRow:
+        tries = 0
+        while True:
+            head = self._live.current().revision
+            if revision is not None and revision != head:
+                raise NotTheHead(head)
+            try:
+                return await self._store.create_push(head, author, mtas, self._now())
+            except RevisionMoved as moved:  # an edit is stored, and not yet live
+                tries += 1
+                if tries == _TRIES:
+                    raise NotTheHead(moved.current) from moved
+                await asyncio.sleep(0)
+
+    async def _refuse_inexpressible(self, push: PushRow) -> None:
+        pinned = await self._pins.pin(push)
+        if pinned is None:
+            return
+        for line in push.lines:
+            row = self._fleet.report(line.mta)
+            version = None if row is None else version_of(row.report.version)
+            found = () if version is None else reasons(pinned.table, version)
+            if found:
+                await self._save(line, lines.refused(line, _sentence(found), self._now()))
+
+    async def withdraw(self, number: int) -> None:
+        """Take back the lines of a push that have not begun. Raises Unknown."""
+        push = await self._store.push(number)
+        for line in push.lines:
+            await self._save(line, lines.withdrawn(line, self._now()))
+        event("push-withdrawn", push=number)
+
+    async def wait(self, number: int, seconds: float) -> PushRow:
+        """A push once no line of it is open any more, or after some seconds. Raises Unknown."""
+        ends = self._clock() + min(seconds, MAX_WAIT_S)
+        while True:
+            changed = self._pushes_changed.next
+            push = await self._store.push(number)
+            left = ends - self._clock()
+            if lines.push_state(push.lines) != lines.RUNNING or left <= 0 or self._closing:
+                return push
+            await until(changed, left)
+
+    async def applied(self, number: int, seconds: float) -> PushRow:
+        """A push once it is applied everywhere.
+
+        Raises:
+            PushMissed: it came to something else, or to nothing in time.
+            Unknown: there is no such push.
+        """
+        push = await self.wait(number, seconds)
+        state = lines.push_state(push.lines)
+        if state == LineState.APPLIED:
+            return push
+        raise _MISSED.get(state, PushUnfinished)(push)
+
+    # --- what agents ask and say
+
+    async def wanted(self, mta: str, known: int, seconds: float) -> Wanted | None:
+        """What an MTA is to serve, once that is something newer than its agent knows.
+
+        Args:
+            mta: whose agent asks.
+            known: the newest push that it remembers; 0 for none.
+            seconds: how long to wait for one.
+
+        Raises:
+            Unknown: there is no such MTA any more.
+        """
+        ends = self._clock() + min(seconds, MAX_WAIT_S)
+        while True:
+            rung = self._bell(mta).next
+            offer, due = await self._offer(mta, known)
+            left = ends - self._clock()
+            if offer is not None or left <= 0 or self._closing:
+                return offer
+            await until(rung, left if due is None else min(left, due))
+
+    async def _offer(self, mta: str, known: int) -> tuple[Wanted | None, float | None]:
+        """What to hand out now, or in how many seconds to look again by ourselves."""
+        self._fleet.report(mta)
+        push = (await self._wanted_rows()).get(mta)
+        if push is None:
+            return None, None
+        (line,) = push.lines
+        if not lines.is_offered(line, known, self._now()):
+            if line.next_try_at is None:
+                return None, None
+            return None, max((line.next_try_at - self._now()).total_seconds(), 0.05)
+        pinned = await self._pins.pin(push)
+        if pinned is None:
+            return None, None
+        secrets = await self._pins.secrets(pinned)
+        if secrets is None:
+            detail = "a credential was changed after this push; push again"
+            await self._save(line, lines.refused(line, detail, self._now()))
+            return None, None
+        offer = Wanted(
+            push=push.id,
+            history=pinned.pin.history,
+            revision=pinned.pin.revision,
+            model_digest=pinned.pin.model_digest,
+            model=pinned.document,
+            secrets=secrets,
+        )
+        return offer, None
+
+    async def report(self, mta: str, report: Report) -> None:
+        """Take what an agent sees, and settle what it settles.
+
+        Raises:
+            Unknown: there is no such MTA any more.
+            AnotherAgent: a different agent spoke for this MTA within the last minute.
+        """
+        row = ReportRow(mta, report, self._now())
+        self._fleet.refuse_another(row)
+        await self._store.save_report(row)
+        self._fleet.heard(row)
+        for line in await self._lines_of(mta, report):
+            push = await self._store.push(line.push)
+            pinned = await self._pins.pin(push)
+            pin = None if pinned is None else pinned.pin
+            after = lines.after_report(line, report, pin, row.seen_at)
+            await self._save(line, after, push)
+
+    async def _lines_of(self, mta: str, report: Report) -> list[LineRow]:
+        """The lines that a report may settle: those that go on, and the one that it names."""
+        going = [line for line in await self._store.open_lines() if line.mta == mta]
+        newest = (await self._wanted_rows()).get(mta)
+        going += [] if newest is None else newest.lines
+        if report.push is not None and report.push.push not in {line.push for line in going}:
+            going += await self._line(report.push.push, mta)
+        return list({line.push: line for line in going}.values())
+
+    async def _line(self, number: int, mta: str) -> list[LineRow]:
+        try:
+            push = await self._store.push(number)
+        except Unknown:
+            event("report-of-unknown-push", logging.WARNING, mta=mta, push=number)
+            return []
+        return [line for line in push.lines if line.mta == mta]
+
+    # --- how MTAs stand
+
+    async def standing(self, mta: str) -> Standing:
+        """How an MTA stands against what was pushed to it. Raises Unknown."""
+        report = self._fleet.report(mta)
+        push = (await self._wanted_rows()).get(mta)
+        history = self._live.current().history
+        if push is None:
+            return standing_of(report, None, None, history, self._now())
+        pinned = await self._pins.pin(push)
+        pin = Pin(push.history, push.revision, "") if pinned is None else pinned.pin
+        return standing_of(report, pin, push.id, history, self._now())
+
+    # --- what time does
+
+    async def run(self) -> None:
+        """Let time settle lines, for ever; trouble with the database is waited out."""
+        while not self._closing:
+            changed = self._pushes_changed.next
+            try:
+                pause = await self.look()
+            except StorageTrouble:
+                failure("pushes-not-looked-at")
+                pause = LOOK_EVERY
+            await until(changed, pause.total_seconds())
+
+    async def look(self) -> timedelta:
+        """Take over what the rows say now and what time does to them; how long that holds."""
+        await self._fleet.look(self._store)
+        self._wanted = None
+        pause = LOOK_EVERY
+        pushes: dict[int, PushRow] = {}
+        for line in await self._store.open_lines():
+            if line.push not in pushes:
+                pushes[line.push] = await self._store.push(line.push)
+            push, now = pushes[line.push], self._now()
+            seen = self._fleet.last_seen(line.mta)
+            await self._save(line, lines.after_time(line, push.created_at, seen, now), push)
+            pause = min(pause, lines.next_look(line, push.created_at, now))
+        self._pins.keep(await self._wanted_rows())
+        return max(pause, timedelta(seconds=1))
+
+    def close(self) -> None:
+        """Let everybody who waits go, with what there is."""
+        self._closing = True
+        for bell in self._bells.values():
+            bell.ring()
+        self._pushes_changed.ring()
+
+    # --- rows
+
+    async def _wanted_rows(self) -> dict[str, PushRow]:
+        """By MTA, the newest push that still wants something of it, in this history."""
+        if self._wanted is None:
+            history = self._live.current().history
+            rows = await self._store.wanted()
+            self._wanted = {mta: push for mta, push in rows.items() if push.history == history}
+        return self._wanted
+
+    async def _save(self, line: LineRow, after: LineRow, push: PushRow | None = None) -> None:
+        """Store what became of a line, unless somebody else made something of it meanwhile."""
+        if after == line:
+            return
+        self._wanted = None
+        if not await self._store.save_line(after, expected=line.state):
+            return
+        self._wanted = None
+        self._pushes_changed.ring()
+        self._bell(line.mta).ring()
+        if after.state is line.state:
+            return
+        level = logging.INFO if after.state in _QUIET else logging.WARNING
+        event(f"push-{after.state.value}", level, push=line.push, mta=line.mta)
+        if after.state in lines.ENDED:
+            reload = "" if after.reload is None else after.reload.value
+            self._metrics.pushes.labels(after.state.value, reload).inc()
+        if push is not None and after.state is LineState.APPLIED and after.finished_at:
+            self._metrics.push_seconds.observe(
+                (after.finished_at - push.created_at).total_seconds()
+            )
+
+    def _bell(self, mta: str) -> Bell:
+        return self._bells.setdefault(mta, Bell())
+
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
+
+
+_QUIET = frozenset({LineState.APPLYING, LineState.APPLIED, LineState.SUPERSEDED})
+
+
+def _sentence(found: tuple[Reason, ...]) -> str:
+    shown = "; ".join(f"{each.subject}: {each.detail}" for each in found[:_SHOWN_REASONS])
+    more = len(found) - _SHOWN_REASONS
+    return f"not expressible: {shown}" + (f"; and {more} more" if more > 0 else "")
