@@ -1,0 +1,122 @@
+"""smtpd as the agent's child: started, started again when it dies, its log passed on."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from app.agent import durable, process
+from app.agent.control import NotServing
+from app.agent.process import Daemon, Identity
+from app.observe import event
+from app.routing.errors import ControlError
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+_STOP_LIMIT_S = 10.0
+_SETTLED_S = 60.0
+"""Having run for so long, smtpd has earned a quick start again."""
+
+
+class Supervise:
+    """The control `supervise`; `run` must be running for smtpd to be started again."""
+
+    def __init__(self, smtpd: Path, conf: Path, state_dir: Path) -> None:
+        self._argv = [str(smtpd), "-d", "-f", str(conf)]
+        self._note = state_dir / "smtpd.json"
+        self._daemon: Daemon | None = None
+        self._identity: Identity | None = None
+        self._said = ""
+        self._wanted = asyncio.Event()
+        self._busy = asyncio.Lock()
+
+    async def restart(self, limit_s: float) -> None:
+        """End smtpd, if it runs, and start it.
+
+        Raises:
+            NotServing: it could not be started.
+        """
+        self._wanted.set()
+        async with self._busy:
+            await self._stop(limit_s)
+            await self._start()
+
+    async def running(self) -> Identity | None:
+        """Our child, if it lives; before the first start, one that an agent before us left."""
+        if self._identity is None:
+            return self._left_behind()
+        now = process.identity(self._identity.pid)
+        return now if now == self._identity else None
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return self._said
+
+    async def run(self) -> None:
+        """Keep smtpd running until cancelled, then end it."""
+        try:
+            wait_s = _FIRST_WAIT_S
+            while True:
+                await self._wanted.wait()
+                ran_s = await self._watch()
+                wait_s = _FIRST_WAIT_S if ran_s > _SETTLED_S else wait_s
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                await self._start_again()
+        finally:
+            await asyncio.shield(self._stop(_STOP_LIMIT_S))
+
+    async def _watch(self) -> float:
+        """Wait until smtpd has ended by itself, and answer for how long it ran."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            daemon, since = self._daemon, clock()
+            if daemon is None:
+                return 0.0
+            status = await daemon.wait()
+            async with self._busy:  # a restart in progress ends it, and starts the next one
+                if self._daemon is daemon:
+                    self._daemon = None
+                    event("smtpd-ended", status=status, said=self._said)
+                    return clock() - since
+
+    async def _start_again(self) -> None:
+        async with self._busy:
+            if self._daemon is not None:
+                return
+            try:
+                await self._start()
+            except NotServing as error:
+                event("smtpd-not-started", reason=str(error))
+
+    async def _start(self) -> None:
+        try:
+            daemon = await Daemon.start(self._argv, self._heard)
+        except ControlError as error:
+            raise NotServing(str(error)) from error
+        self._daemon, self._identity = daemon, process.identity(daemon.pid)
+        if self._identity is None:
+            raise NotServing("smtpd ended as soon as it was started")
+        durable.replace_json(self._note, asdict(self._identity))
+        event("smtpd-started", pid=daemon.pid)
+
+    async def _stop(self, limit_s: float) -> None:
+        daemon, self._daemon = self._daemon, None
+        if daemon is not None:
+            await daemon.stop(limit_s)
+            return
+        left = self._left_behind()
+        if left is not None:
+            # Its agent was killed. It served on; it is ended now, since its log has no reader.
+            await process.end(left, limit_s)
+
+    def _left_behind(self) -> Identity | None:
+        document: Any = durable.read_json(self._note)
+        if document is None:
+            return None
+        noted = Identity(**document)
+        return noted if process.identity(noted.pid) == noted else None
+
+    def _heard(self, line: str) -> None:
+        self._said = line
+        event("smtpd", said=line)
