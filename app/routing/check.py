@@ -98,9 +98,6 @@ def _warning(code: str, subject: Subject, pointer: str, detail: str) -> Finding:
     return Finding(code, Severity.WARNING, str(subject), pointer, detail)
 
 
-# --- names that lead nowhere ------------------------------------------------------------------
-
-
 def _dangling(table: RoutingTable, written: tuple[Place, ...]) -> Iterator[Finding]:
     for place in written:
         hop = place.hop
@@ -142,9 +139,6 @@ def _unused(table: RoutingTable, written: tuple[Place, ...]) -> Iterator[Finding
     for label in table.credentials:
         if label not in labels:
             yield _warning("unused-credential", Subject(Kind.CREDENTIAL, label), "", detail)
-
-
-# --- rules ------------------------------------------------------------------------------------
 
 
 def _rules_alone(table: RoutingTable) -> Iterator[Finding]:
@@ -214,9 +208,6 @@ def _source_families(
 
 def _subject(rule: Rule) -> Subject:
     return Subject(Kind.RULE, rule.name)
-
-
-# --- relays -----------------------------------------------------------------------------------
 
 
 def _relay_urls(written: tuple[Place, ...]) -> Iterator[Finding]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from app.routing.errors import Refused
-from app.routing.names import host_address, parse_host
-from app.routing.patterns import DomainPattern, parse_domain_pattern
+from app.routing.names import host_address, keys_of, parse_host
+from app.routing.patterns import parse_domain_pattern
 
 MAX_HOSTS = 100
 
@@ -26,13 +26,8 @@ class Credential:
 
     def allows(self, host: str) -> bool:
         """Whether the password may be sent to a canonical host of a relay URL."""
-        return any(_host_allows(pattern, host) for pattern in self.hosts)
-
-
-def _host_allows(pattern: str, host: str) -> bool:
-    if pattern.startswith("*."):
-        return DomainPattern(pattern[2:], below=True).matches(host)
-    return pattern == host
+        names = (host,) if host_address(host) is not None else keys_of(host)
+        return any(name in self.hosts for name in names)
 
 
 def parse_credential_host(text: str) -> str:
@@ -80,8 +75,3 @@ def _is_one_line(text: str) -> bool:
         return False
     controls = any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in text)
     return 1 <= size <= 255 and not controls and text == text.strip()
-
-
-def is_address(host: str) -> bool:
-    """Whether a canonical host is an address rather than a name."""
-    return host_address(host) is not None

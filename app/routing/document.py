@@ -5,164 +5,25 @@ Reading collects every fault with its pointer before it refuses. Unknown members
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from app.routing import relay_map as maps
 from app.routing import rule as rules
 from app.routing.conditions import CONDITIONS, MAX_PATTERNS, AnyCondition
 from app.routing.credential import MAX_HOSTS, Credential, parse_credential_host
-from app.routing.errors import Fault, Invalid, Refused
+from app.routing.errors import Invalid, Refused
 from app.routing.names import parse_address, parse_domain, parse_label, parse_name
 from app.routing.next_hop import EntryHop, parse_entry_hop, parse_next_hop
+from app.routing.reader import Reader
 from app.routing.relay_map import HashKey, OutOfService, Policy, Relay, RelayMap
 from app.routing.relay_url import RelayURL, parse_relay_url
 from app.routing.rule import Action, Match, Reject, RelayAction, Rule
 from app.routing.table import Table, TableKey
 
 Document = dict[str, object]
-T = TypeVar("T")
-D = TypeVar("D")
-E = TypeVar("E", bound=Enum)
 
 MAX_TEXT = 200
-_PAIR = 2
-
-
-class Reader:
-    """Reads the members of one JSON object, and keeps every fault met on the way."""
-
-    def __init__(
-        self, document: object, pointer: str = "", faults: list[Fault] | None = None
-    ) -> None:
-        """Start reading `document`, which stands at `pointer`; share `faults` with the parent."""
-        self.pointer = pointer
-        self.faults: list[Fault] = [] if faults is None else faults
-        self.members: Mapping[str, object] = {}
-        self._asked: set[str] = set()
-        if isinstance(document, dict):
-            self.members = document
-        else:
-            self.fault("bad-type", "a JSON object is wanted here")
-
-    def fault(self, code: str, detail: str, member: str | None = None) -> None:
-        """Note that something is wrong, with this object or with one of its members."""
-        where = self.pointer if member is None else f"{self.pointer}/{_escape(member)}"
-        self.faults.append(Fault(code, detail, where))
-
-    def text(self, member: str, parse: Callable[[str], T], default: D) -> T | D:
-        """The member as `parse` reads it; `default` where it is absent, null or wrong."""
-        value = self._take(member)
-        return default if value is None else self._parse(value, (member,), parse, default)
-
-    def texts(
-        self, member: str, parse: Callable[[str], T], limit: int, low: int = 1
-    ) -> tuple[T, ...]:
-        """The members of a list of `low` to `limit` texts; () where it is absent."""
-        value = self._take(member)
-        if value is None:
-            return ()
-        if not isinstance(value, list | tuple) or not low <= len(value) <= limit:
-            self.fault("bad-list", f"a list of {low} to {limit} texts is wanted here", member)
-            return ()
-        parsed = [self._parse(t, (member, str(n)), parse, None) for n, t in enumerate(value)]
-        return tuple(value for value in parsed if value is not None)
-
-    def integer(self, member: str, low: int, high: int, default: D) -> int | D:
-        """A whole number from `low` to `high`; `default` where it is absent, null or wrong."""
-        value = self._take(member)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self.fault("out-of-range", f"a whole number from {low} to {high} is wanted", member)
-            return default
-        return value
-
-    def flag(self, member: str, *, default: bool) -> bool:
-        """True or false; `default` where the member is absent."""
-        value = self._take(member)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.fault("bad-type", "true or false is wanted", member)
-            return default
-        return value
-
-    def choice(self, member: str, kind: type[E], default: E | None) -> E | None:
-        """One of the values of an enumeration; `default` where the member is absent."""
-        value = self._take(member)
-        if value is None:
-            return default
-        known = {choice.value: choice for choice in kind}
-        if not isinstance(value, str) or value not in known:
-            self.fault("bad-choice", f"this is none of {', '.join(known)}", member)
-            return default
-        return known[value]
-
-    def child(self, member: str) -> "Reader | None":
-        """A reader of the object below `member`; None where it is absent."""
-        value = self._take(member)
-        if value is None:
-            return None
-        return Reader(value, f"{self.pointer}/{_escape(member)}", self.faults)
-
-    def children(self, member: str) -> "list[Reader]":
-        """Readers of the objects in the list below `member`."""
-        value = self._take(member)
-        if not isinstance(value, list | tuple):
-            self.fault("bad-type", "a list of objects is wanted", member)
-            return []
-        base = f"{self.pointer}/{_escape(member)}"
-        return [Reader(item, f"{base}/{n}", self.faults) for n, item in enumerate(value)]
-
-    def pairs(self, member: str) -> list[tuple[str, str]]:
-        """The pairs of texts in the list below `member`."""
-        value = self._take(member)
-        pairs = value if isinstance(value, list | tuple) else [None]
-        texts = [p for p in pairs if isinstance(p, list | tuple) and len(p) == _PAIR]
-        if len(texts) != len(pairs) or not all(isinstance(t, str) for p in texts for t in p):
-            self.fault("bad-type", "a list of pairs of texts is wanted", member)
-            return []
-        return [(first, second) for first, second in texts]
-
-    def close(self) -> None:
-        """Note every member that nobody asked for."""
-        unknown = len(set(self.members) - self._asked)
-        if unknown:
-            detail = f"{unknown} member(s) of this object are not known here"
-            self.fault("unknown-member", detail)
-
-    def refuse_if_faulty(self) -> None:
-        """End reading.
-
-        Raises:
-            Invalid: with every fault met.
-        """
-        if self.faults:
-            raise Invalid(tuple(self.faults))
-
-    def _take(self, member: str) -> object:
-        self._asked.add(member)
-        return self.members.get(member)
-
-    def _parse(
-        self, value: object, path: tuple[str, ...], parse: Callable[[str], T], default: D
-    ) -> T | D:
-        where = "".join(f"/{_escape(part)}" for part in path)
-        if not isinstance(value, str):
-            self.faults.append(Fault("bad-type", "a text is wanted here", self.pointer + where))
-            return default
-        try:
-            return parse(value)
-        except Refused as refused:
-            self.faults.append(refused.fault.under(self.pointer + where))
-            return default
-
-
-def _escape(member: str) -> str:
-    return member.replace("~", "~0").replace("/", "~1")
 
 
 def parse_line(text: str) -> str:
@@ -174,9 +35,6 @@ def parse_line(text: str) -> str:
     if len(text) > MAX_TEXT or not text.isprintable():
         raise Refused("bad-text", f"one line of printable text of at most {MAX_TEXT} characters")
     return text
-
-
-# --- relay maps -------------------------------------------------------------------------------
 
 
 def relay_map_document(value: RelayMap) -> Document:
@@ -204,21 +62,26 @@ def relay_document(value: Relay) -> Document:
 _NOWHERE = RelayURL("", None, "invalid", None)
 
 
-def read_relay_map(document: object) -> RelayMap:
+def read_relay_map(document: object, present: RelayMap | None = None) -> RelayMap:
     """The relay map that a document describes.
+
+    Args:
+        document: of the map.
+        present: the map that it replaces; a relay without a name keeps the one it has there, and
+            with it its state.
 
     Raises:
         Invalid: every fault found.
     """
     reader = Reader(document)
-    name = reader.text("name", parse_name, "")
+    name = reader.needed("name", parse_name, "")
     description = reader.text("description", parse_line, "")
     policy = reader.choice("policy", Policy, Policy.ROUND_ROBIN) or Policy.ROUND_ROBIN
     hash_key = reader.choice("hash_key", HashKey, None)
     parts = [_read_relay(member) for member in reader.children("relays")]
     reader.close()
     reader.refuse_if_faulty()
-    names = maps.name_relays([relay.url for relay, _ in parts], [given for _, given in parts])
+    names = _names(parts, present)
     relays = tuple(
         Relay(name, relay.url, relay.weight, relay.priority, relay.comment)
         for (relay, _), name in zip(parts, names, strict=True)
@@ -230,13 +93,19 @@ def read_relay_map(document: object) -> RelayMap:
     return value
 
 
+def _names(parts: list[tuple[Relay, str | None]], present: RelayMap | None) -> tuple[str, ...]:
+    before = {} if present is None else {relay.url: relay.name for relay in present.relays}
+    taken = {name for _, name in parts}
+    kept = {url: name for url, name in before.items() if name not in taken}
+    urls = [relay.url for relay, _ in parts]
+    return maps.name_relays(urls, [name or kept.get(relay.url) for relay, name in parts])
+
+
 def _read_relay(reader: Reader) -> tuple[Relay, str | None]:
     given = reader.text("name", parse_label, None)
-    if reader.members.get("url") is None:
-        reader.fault("missing", "a relay needs a relay URL", "url")
     relay = Relay(
         given or "",
-        reader.text("url", parse_relay_url, _NOWHERE),
+        reader.needed("url", parse_relay_url, _NOWHERE),
         reader.integer("weight", 1, maps.MAX_WEIGHT, 1),
         reader.integer("priority", 0, maps.MAX_PRIORITY, 0),
         reader.text("comment", parse_line, ""),
@@ -273,10 +142,8 @@ def read_state(document: object) -> OutOfService | None:
         Invalid: every fault found.
     """
     reader = Reader(document)
-    word = reader.text("state", _parse_state, "")
+    word = reader.needed("state", _parse_state, "")
     reason = reader.text("reason", parse_line, "")
-    if not word and not reader.faults:
-        reader.fault("missing", "write active or out", "state")
     reader.close()
     reader.refuse_if_faulty()
     return OutOfService(reason) if word == "out" else None
@@ -286,9 +153,6 @@ def _parse_state(text: str) -> str:
     if text not in {"active", "out"}:
         raise Refused("bad-choice", "this is none of active, out")
     return text
-
-
-# --- tables -----------------------------------------------------------------------------------
 
 
 def table_document(value: Table) -> Document:
@@ -309,7 +173,7 @@ def read_table(document: object) -> Table:
         Invalid: every fault found.
     """
     reader = Reader(document)
-    name = reader.text("name", parse_name, "")
+    name = reader.needed("name", parse_name, "")
     key = reader.choice("key", TableKey, None)
     if key is None and reader.members.get("key") is None:
         reader.fault("missing", "a table needs a key", "key")
@@ -333,15 +197,10 @@ def read_entry_hop(document: object) -> EntryHop:
     """
     reader = Reader(document)
     reader.text("key", str, "")
-    hop: EntryHop = reader.text("via", parse_entry_hop, _NOWHERE)
-    if reader.members.get("via") is None:
-        reader.fault("missing", "an entry needs a via", "via")
+    hop: EntryHop = reader.needed("via", parse_entry_hop, _NOWHERE)
     reader.close()
     reader.refuse_if_faulty()
     return hop
-
-
-# --- rules ------------------------------------------------------------------------------------
 
 
 def rule_document(value: Rule) -> Document:
@@ -392,7 +251,7 @@ def read_rule(document: object) -> Rule:
         reader.fault("missing", "a rule needs an action", "action")
     value = Rule(
         id=reader.text("id", str, ""),
-        name=reader.text("name", parse_name, ""),
+        name=reader.needed("name", parse_name, ""),
         action=Reject() if action is None else _read_action(action),
         match=match,
         priority=reader.integer("priority", 0, rules.MAX_PRIORITY, rules.DEFAULT_PRIORITY),
@@ -430,9 +289,7 @@ def _canonical(parse: Callable[[tuple[str, ...]], AnyCondition], text: str) -> s
 
 
 def _read_action(reader: Reader) -> Action:
-    kind = reader.text("kind", _parse_kind, "")
-    if reader.members.get("kind") is None:
-        reader.fault("missing", "an action is of kind relay or reject", "kind")
+    kind = reader.needed("kind", _parse_kind, "")
     action: Action = Reject()
     if kind == "reject":
         action = Reject(reader.text("message", rules.parse_reject_message, None))
@@ -451,10 +308,8 @@ def _parse_kind(text: str) -> str:
 
 
 def _read_relay_action(reader: Reader) -> RelayAction:
-    if reader.members.get("via") is None:
-        reader.fault("missing", "a relay action needs a via", "via")
     return RelayAction(
-        via=reader.text("via", parse_next_hop, _NOWHERE),
+        via=reader.needed("via", parse_next_hop, _NOWHERE),
         mail_from=reader.text("mail_from", rules.parse_mail_from, None),
         helo=reader.text("helo", parse_domain, None),
         sources=reader.texts("sources", parse_address, rules.MAX_SOURCES, low=0),
@@ -463,9 +318,6 @@ def _read_relay_action(reader: Reader) -> RelayAction:
         tls_verify=reader.flag("tls_verify", default=True),
         ttl_s=reader.integer("ttl_s", rules.MIN_TTL_S, rules.MAX_TTL_S, None),
     )
-
-
-# --- credentials ------------------------------------------------------------------------------
 
 
 def credential_document(value: Credential) -> Document:
@@ -486,7 +338,7 @@ def read_credential(document: object) -> Credential:
     """
     reader = Reader(document)
     value = Credential(
-        reader.text("label", parse_label, ""),
+        reader.needed("label", parse_label, ""),
         reader.integer("revision", 0, 2**63 - 1, 0),
         reader.texts("hosts", parse_credential_host, MAX_HOSTS),
         reader.flag("allow_unverified", default=False),
@@ -496,9 +348,6 @@ def read_credential(document: object) -> Credential:
     reader.close()
     reader.refuse_if_faulty()
     return value
-
-
-# --- the canonical form -----------------------------------------------------------------------
 
 
 def canonical_json(document: object) -> bytes:

@@ -1,6 +1,7 @@
 """The envelope that a question is about: who sends what to whom, from where.
 
-RFC 5321 2.3.1. Local parts and domains are folded to lower case, as every comparison is.
+RFC 5321 2.3.1. Local parts and domains are folded to lower case, as every comparison is; the
+local part is kept as it was written for the next hop, which may tell Joe from joe.
 """
 
 import re
@@ -8,25 +9,35 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from app.routing.errors import Refused
-from app.routing.names import IPAddress, parse_address, parse_domain
+from app.routing.names import IPAddress, keys_of, parse_address, parse_dns_name
 
 LOOPBACK: frozenset[IPAddress] = frozenset({IPv4Address("127.0.0.1"), IPv6Address("::1")})
 
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """A mailbox as `local@domain`, lower case; `literal` is set where the domain is an address.
+    """A mailbox as `local@domain`, lower case.
 
     The null sender is `NULL`, with both parts empty.
+
+    Attributes:
+        literal: set where the domain is an address in brackets.
+        written_local: the local part before it was folded.
     """
 
     local: str
     domain: str
     literal: IPAddress | None = None
+    written_local: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """`local@domain`, or nothing for the null sender."""
         return f"{self.local}@{self.domain}" if self.domain else ""
+
+    @property
+    def spelling(self) -> str:
+        """As `str`, with the local part as it was written."""
+        return f"{self.written_local or self.local}@{self.domain}" if self.domain else ""
 
 
 NULL = MailAddress("", "")
@@ -48,6 +59,9 @@ class Envelope:
         helo: the argument of HELO or EHLO, lower case; None where not known.
         tag: the listener's tag, lower case; "" for none.
         own_addresses: addresses of the MTA's own host, loopback included.
+        sender_keys: what patterns and tables find the sender under; `<>` for the null sender.
+        recipient_keys: the same of the recipient.
+        helo_keys: the same of the HELO; empty where it is not known.
     """
 
     sender: MailAddress
@@ -57,6 +71,16 @@ class Envelope:
     helo: str | None = None
     tag: str = ""
     own_addresses: frozenset[IPAddress] = field(default=LOOPBACK)
+    sender_keys: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    recipient_keys: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    helo_keys: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Derive the keys once: every rule asks for them."""
+        derive = object.__setattr__
+        derive(self, "sender_keys", keys_of(str(self.sender) or "<>"))
+        derive(self, "recipient_keys", keys_of(str(self.recipient)))
+        derive(self, "helo_keys", () if self.helo is None else keys_of(self.helo))
 
     @property
     def is_local(self) -> bool:
@@ -70,6 +94,9 @@ _ATEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`
 def parse_mail_address(text: str) -> MailAddress:
     """An envelope address that an MTA would take at MAIL or RCPT; "" is the null sender.
 
+    The domain is any name of ASCII labels, as the MTA takes it, whether or not a host could be
+    called so.
+
     Raises:
         Undeliverable: a form that OpenSMTPD refuses before any rule (quoted local part, empty
             atom, trailing dot, non-ASCII, no domain).
@@ -78,27 +105,45 @@ def parse_mail_address(text: str) -> MailAddress:
         return NULL
     local, at, domain = text.rpartition("@")
     if not at or not _ATEXT.fullmatch(local) or len(local) > 64:
-        raise Undeliverable("undeliverable", "the part before '@' is one that the MTA refuses")
+        raise Undeliverable("bad-address", "the part before '@' is one that the MTA refuses")
     if domain.startswith("[") and domain.endswith("]"):
-        return _with_literal(local, domain[1:-1])
-    if not domain.isascii():
-        raise Undeliverable("undeliverable", "the MTA takes no domain beyond ASCII")
+        literal = _parse_literal(domain[1:-1])
+        return MailAddress(local.lower(), _literal_text(literal), literal, local)
     try:
-        return MailAddress(local.lower(), parse_domain(domain))
+        return MailAddress(local.lower(), parse_dns_name(domain), written_local=local)
     except Refused as refused:
-        raise Undeliverable("undeliverable", f"the domain is not valid: {refused}") from refused
+        raise Undeliverable("bad-address", f"the domain is not valid: {refused}") from refused
 
 
-def _with_literal(local: str, inner: str) -> MailAddress:
+def _parse_literal(inner: str) -> IPAddress:
     tagged = inner[:5].lower() == "ipv6:"
     try:
         address = parse_address(inner[5:] if tagged else inner)
     except Refused as refused:
-        raise Undeliverable("undeliverable", "the address literal is not valid") from refused
+        raise Undeliverable("bad-address", "the address literal is not valid") from refused
     if tagged != (address.version == 6):
-        raise Undeliverable("undeliverable", "an IPv6 literal is written [IPv6:…] (RFC 5321 4.1.3)")
-    prefix = "ipv6:" if tagged else ""
-    return MailAddress(local.lower(), f"[{prefix}{address}]", address)
+        raise Undeliverable("bad-address", "an IPv6 literal is written [IPv6:…] (RFC 5321 4.1.3)")
+    return address
+
+
+def _literal_text(address: IPAddress) -> str:
+    return f"[ipv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
+def parse_helo(text: str) -> str:
+    """The argument of HELO or EHLO, lower case: a name, or an address literal (RFC 5321 4.1.3).
+
+    Raises:
+        Refused: `bad-helo`; an MTA answers 501 to it.
+    """
+    try:
+        if text.startswith("[") and text.endswith("]"):
+            return _literal_text(_parse_literal(text[1:-1]))
+        return parse_dns_name(text)
+    except Refused as refused:
+        raise Refused("bad-helo", f"a HELO is a host name or an address literal: {refused}") from (
+            refused
+        )
 
 
 def parse_client(text: str) -> IPAddress | None:

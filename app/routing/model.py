@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from app.routing import document
 from app.routing.change import READERS, Kind, Put, Subject, apply, changes_of
-from app.routing.document import Document, Reader
+from app.routing.document import Document
+from app.routing.reader import Reader
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule

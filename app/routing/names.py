@@ -24,6 +24,7 @@ _NAME = re.compile(NAME_PATTERN)
 _LABEL = re.compile(LABEL_PATTERN)
 _DNS_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_USER = re.compile(r"[A-Za-z0-9.!#$&'+=?^_{|}~@-]{1,255}")
 _ATOM = re.compile(r"[A-Za-z0-9.!#$&'*+=?^_{|}~-]{1,64}")
 
 
@@ -64,59 +65,71 @@ def parse_domain(text: str) -> str:
     Raises:
         Refused: `bad-domain`.
     """
-    ascii_name = _to_ascii(text)
-    if len(ascii_name) > 253:
-        raise Refused("bad-domain", "the name is longer than 253 octets")
-    labels = ascii_name.split(".")
-    for label in labels:
-        _check_dns_label(label)
-    if _NUMERIC.fullmatch(labels[-1]):
+    name = parse_dns_name(".".join(_a_label(label) for label in text.split(".")))
+    for label in name.split("."):
+        if label.startswith("xn--"):
+            _check_a_label(label)
+    if _NUMERIC.fullmatch(name.rpartition(".")[2]):
         raise Refused(
             "bad-domain",
             "the last label is a number, which a resolver may read as an address; write a plain"
             " dotted quad or a name",
         )
-    return ascii_name
+    return name
 
 
-def _to_ascii(text: str) -> str:
+def parse_dns_name(text: str) -> str:
+    """A name of ASCII labels, lower case: what an MTA takes for a domain, A-label or not.
+
+    Raises:
+        Refused: `bad-domain`.
+    """
     if not text:
         raise Refused("bad-domain", "the name is empty")
-    if text.isascii():
-        return text.lower()
-    if any(mark in text for mark in "\u3002\uff0e\uff61"):
-        raise Refused("bad-domain", "the labels are separated by something that is no '.'")
+    if len(text) > 253:
+        raise Refused("bad-domain", "the name is longer than 253 octets")
+    name = text.lower() if text.isascii() else text
+    for label in name.split("."):
+        if not label:
+            raise Refused("bad-domain", "a label is empty: no leading, trailing or doubled dot")
+        if len(label) > 63:
+            raise Refused("bad-domain", "a label is longer than 63 octets")
+        if not _DNS_LABEL.fullmatch(label):
+            raise Refused(
+                "bad-domain",
+                "a label holds letters, digits, '-' and '_' only, and no '-' first or last",
+            )
+    return name
+
+
+def _a_label(label: str) -> str:
+    if label.isascii():
+        return label
+    if "\u200d" in label:
+        raise Refused("bad-domain", "the name holds an invisible joiner (U+200D)")
     try:
-        return idna.encode(text.lower(), strict=True, uts46=False).decode("ascii")
+        return idna.alabel("".join(map(_lower, label))).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
         raise Refused("bad-domain", "the name is not valid in IDNA 2008") from error
 
 
-def _check_dns_label(label: str) -> None:
-    if not label:
-        raise Refused("bad-domain", "a label is empty: no leading, trailing or doubled dot")
-    if len(label) > 63:
-        raise Refused("bad-domain", "a label is longer than 63 octets")
-    if not _DNS_LABEL.fullmatch(label):
-        raise Refused(
-            "bad-domain",
-            "a label holds letters, digits, '-' and '_' only, and no '-' first or last",
-        )
-    if label[2:4] == "--":
-        _check_a_label(label)
+def _lower(character: str) -> str:
+    """Lower case where that is one letter and its way back; a Kelvin sign is no 'k'."""
+    lower = character.lower()
+    return lower if lower.upper() == character else character
 
 
 def _check_a_label(label: str) -> None:
     try:
-        round_trip = idna.encode(idna.decode(label, strict=True), strict=True).decode("ascii")
+        round_trip = idna.alabel(idna.ulabel(label)).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
         raise Refused("bad-domain", "an 'xn--' label is not valid in IDNA 2008") from error
     if round_trip != label:
-        raise Refused("bad-domain", "'--' in third place is kept for 'xn--' labels")
+        raise Refused("bad-domain", "an 'xn--' label is not the spelling that IDNA 2008 gives it")
 
 
 def parse_address(text: str) -> IPAddress:
-    """An IPv4 or IPv6 address, without zone id.
+    """An IPv4 or IPv6 address, without zone id; no IPv4 address mapped into IPv6.
 
     Raises:
         Refused: `bad-address`.
@@ -127,6 +140,9 @@ def parse_address(text: str) -> IPAddress:
         address = None
     if address is None:
         raise Refused("bad-address", "this is no IPv4 or IPv6 address")
+    if address.version == 6 and address.ipv4_mapped is not None:
+        # OpenSMTPD never meets one: its sockets are of one family. Pythons spell them differently.
+        raise Refused("bad-address", "write IPv4 addresses as IPv4, not mapped into IPv6")
     return address
 
 
@@ -174,12 +190,13 @@ def parse_host(text: str) -> str:
 
 def _literal(text: str) -> str:
     inner = text[1:-1] if text.endswith("]") else ""
-    if inner[:5].lower() == "ipv6:":
-        inner = inner[5:]
+    tagged = inner[:5].lower() == "ipv6:"
     try:
-        address = parse_address(inner)
+        address = parse_address(inner[5:] if tagged else inner)
     except Refused as refused:
-        raise Refused("bad-host", "the brackets do not hold an IPv4 or IPv6 address") from refused
+        raise Refused("bad-host", f"the brackets do not hold an address: {refused}") from refused
+    if tagged and address.version != 6:
+        raise Refused("bad-host", "IPv6: stands before an IPv6 address only")
     return f"[{address}]" if address.version == 6 else str(address)
 
 
@@ -204,6 +221,30 @@ def parse_local_part(text: str) -> str:
             " first, last or doubled",
         )
     return text
+
+
+def parse_user(text: str) -> str:
+    """The name of a user who logs in by SMTP AUTH, folded to lower case; it may hold '@'.
+
+    Raises:
+        Refused: `bad-user`.
+    """
+    if not _USER.fullmatch(text):
+        raise Refused("bad-user", "a user name is 1 to 255 letters, digits and .!#$&'+=?^_{|}~@-")
+    return text.lower()
+
+
+def keys_of(text: str) -> tuple[str, ...]:
+    """The keys under which an address, a domain or a pattern is found, most specific first.
+
+    joe@a.b.c gives itself, a.b.c, *.b.c, *.c; *.b.c gives itself and *.c. A pattern means whatever
+    has it among its keys; one pattern holds another that has it among its keys.
+    """
+    _, at, domain = text.rpartition("@")
+    if domain.startswith("["):
+        return (text,)
+    own = (text, domain) if at else (text,)
+    return (*own, *(f"*.{parent}" for parent in parents(domain.removeprefix("*."))))
 
 
 def parents(domain: str) -> Iterator[str]:

@@ -2,11 +2,11 @@
 
 `example.org` is that domain alone, `*.example.org` every domain below it at any depth (and not
 the domain itself), `joe@example.org` that address alone (and not joe+x@), `<>` the null sender.
+A pattern means an address or a name that has the pattern's text among its keys (`names.keys_of`).
 """
 
 from dataclasses import dataclass
 
-from app.routing.envelope import MailAddress
 from app.routing.errors import Refused
 from app.routing.names import parse_domain, parse_local_part
 
@@ -17,12 +17,6 @@ class DomainPattern:
 
     domain: str
     below: bool = False
-
-    def matches(self, domain: str) -> bool:
-        """Whether a canonical domain is meant; "" never is."""
-        if self.below:
-            return domain.endswith("." + self.domain) and domain != "." + self.domain
-        return domain == self.domain
 
     def __str__(self) -> str:
         """`domain` or `*.domain`."""
@@ -36,10 +30,6 @@ class AddressPattern:
     local: str
     domain: str
 
-    def matches(self, address: MailAddress) -> bool:
-        """Whether that address is meant."""
-        return address.local == self.local and address.domain == self.domain
-
     def __str__(self) -> str:
         """`local@domain`."""
         return f"{self.local}@{self.domain}"
@@ -48,10 +38,6 @@ class AddressPattern:
 @dataclass(frozen=True, slots=True)
 class NullPattern:
     """The null sender, `<>` (RFC 5321 4.5.5)."""
-
-    def matches(self, address: MailAddress) -> bool:
-        """Whether the address is the null sender."""
-        return not address.domain
 
     def __str__(self) -> str:
         """`<>`."""
@@ -106,10 +92,3 @@ def parse_sender_pattern(text: str) -> MailPattern:
         Refused: `bad-pattern`.
     """
     return NullPattern() if text == "<>" else parse_recipient_pattern(text)
-
-
-def matches_mail(pattern: MailPattern, address: MailAddress) -> bool:
-    """Whether a pattern means that address."""
-    if isinstance(pattern, DomainPattern):
-        return pattern.matches(address.domain)
-    return pattern.matches(address)

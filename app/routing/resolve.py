@@ -70,9 +70,6 @@ def resolve(
     return _over_mx(question, mx)
 
 
-# --- the rule ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Walked:
     """The rule that decides, the next hop that it leads to, and the rules tried on the way."""
@@ -106,9 +103,6 @@ def _next_hop(table: RoutingTable, action: RelayAction, envelope: Envelope) -> E
 
 def _table_name(action: RelayAction) -> str | None:
     return action.via.name if isinstance(action.via, ViaTable) else None
-
-
-# --- the next hop -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +198,6 @@ def _to_hosts(question: _Question, hosts: tuple[str, ...]) -> Route:
     return question.route(tuple(Candidate(Host(host, MX_PORT), transport) for host in hosts))
 
 
-# --- the transport ----------------------------------------------------------------------------
-
-
 def _of_ranked(action: RelayAction, ranked: Ranked) -> Candidate:
     return _candidate(action, ranked.relay.url, ranked.relay.name, ranked.share)
 
@@ -234,5 +225,5 @@ def _transport(
 def rewritten(sender: MailAddress, mail_from: MailFrom | None) -> str:
     """The envelope sender that the next hop sees; "" for the null sender, which stays as it is."""
     if mail_from is None or not sender.domain:
-        return str(sender)
-    return f"{mail_from.user or sender.local}@{mail_from.domain}"
+        return sender.spelling
+    return f"{mail_from.user or sender.written_local or sender.local}@{mail_from.domain}"

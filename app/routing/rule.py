@@ -25,10 +25,19 @@ class Match:
     """Conditions of which all must hold, and conditions of which none may.
 
     Both are in the order of `CONDITIONS`, at most one of a kind on each side.
+
+    Attributes:
+        required: `all_of`, with the default for an absent condition on clients.
     """
 
     all_of: tuple[AnyCondition, ...] = ()
     none_of: tuple[AnyCondition, ...] = ()
+    required: tuple[AnyCondition, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Say what is asked of every envelope."""
+        others = (c for c in self.all_of if not isinstance(c, Clients))
+        object.__setattr__(self, "required", (self.clients(), *others))
 
     def positive(self, name: str) -> AnyCondition | None:
         """The condition of that name that must hold, as given; None when absent."""
@@ -54,9 +63,7 @@ class Match:
 
         None: the envelope matches.
         """
-        if not self.clients().holds(envelope):
-            return "clients"
-        for condition in self.all_of:
+        for condition in self.required:
             if not condition.holds(envelope):
                 return condition.name
         for condition in self.none_of:

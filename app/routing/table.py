@@ -1,12 +1,12 @@
 """Tables: a next hop looked up by one key of the envelope, most specific first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.routing.envelope import Envelope, MailAddress
+from app.routing.envelope import Envelope
 from app.routing.errors import Refused
-from app.routing.names import parents
+from app.routing.names import parse_user
 from app.routing.next_hop import EntryHop
 from app.routing.patterns import parse_address_pattern, parse_domain_pattern
 
@@ -42,9 +42,9 @@ def parse_key(kind: TableKey, text: str) -> str:
     Raises:
         Refused: `bad-key`.
     """
-    if kind is TableKey.AUTH_USER:
-        return _parse_user_key(text)
     try:
+        if kind is TableKey.AUTH_USER:
+            return parse_user(text)
         if "@" in text and kind in ADDRESS_KEYS:
             return str(parse_address_pattern(text))
         return str(parse_domain_pattern(text))
@@ -52,40 +52,27 @@ def parse_key(kind: TableKey, text: str) -> str:
         raise Refused("bad-key", f"this is no key of a table by {kind.value}: {refused}") from None
 
 
-def _parse_user_key(text: str) -> str:
-    from_users = text.isascii() and text.isprintable() and 0 < len(text) <= 255
-    if not from_users or any(c in ' *":\\<>%/' for c in text):
-        raise Refused("bad-key", "a user name is 1 to 255 printable letters, digits or signs")
-    return text.lower()
-
-
-def keys_of(kind: TableKey, envelope: Envelope) -> Iterator[str]:
+def keys_of_envelope(kind: TableKey, envelope: Envelope) -> tuple[str, ...]:
     """The keys under which an envelope is looked up, most specific first.
 
-    The null sender, and mail without a login, has none: only the default finds it.
+    The null sender, and mail without a login, finds the default only.
     """
-    if kind is TableKey.AUTH_USER:
-        if envelope.auth_user is not None:
-            yield envelope.auth_user
-        return
-    sender_side = kind in {TableKey.SENDER, TableKey.SENDER_DOMAIN}
-    address = envelope.sender if sender_side else envelope.recipient
-    if kind in ADDRESS_KEYS and address.domain:
-        yield str(address)
-    yield from _domain_keys(address)
-
-
-def _domain_keys(address: MailAddress) -> Iterator[str]:
-    if not address.domain or address.literal is not None:
-        return
-    yield address.domain
-    for parent in parents(address.domain):
-        yield f"*.{parent}"
+    match kind:
+        case TableKey.AUTH_USER:
+            return () if envelope.auth_user is None else (envelope.auth_user,)
+        case TableKey.RECIPIENT:
+            return envelope.recipient_keys
+        case TableKey.SENDER:
+            return envelope.sender_keys
+        case TableKey.RECIPIENT_DOMAIN:
+            return envelope.recipient_keys[1:]
+        case TableKey.SENDER_DOMAIN:
+            return envelope.sender_keys[1:]
 
 
 def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | None:
     """The next hop for an envelope; None where neither an entry nor a default has one."""
-    for key in keys_of(table.key, envelope):
+    for key in keys_of_envelope(table.key, envelope):
         hop = entries.get(key)
         if hop is not None:
             return hop
