@@ -1,0 +1,116 @@
+"""The OpenAPI document: what FastAPI makes, put into the form that generated clients need."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.server.api.problems import MEDIA_TYPE
+
+Json = dict[str, Any]
+
+TAGS: list[Json] = [
+    {"name": "relay maps", "description": "Named pools of relays under one policy."},
+    {"name": "tables", "description": "Next hops looked up by one key of the envelope."},
+    {"name": "rules", "description": "Conditions and what to do with what meets them."},
+    {"name": "credentials", "description": "Logins for relays. Passwords go in and never out."},
+    {"name": "changes", "description": "Many writes as one."},
+    {"name": "questions", "description": "Where an envelope would go, and what things mean."},
+    {"name": "MTAs", "description": "The mail servers that routing is pushed to."},
+    {"name": "pushes", "description": "Making MTAs serve the routing."},
+    {"name": "revisions", "description": "Who changed what, and the way back."},
+    {"name": "tokens", "description": "Who may do what."},
+    {"name": "agents", "description": "What the agents beside the MTAs ask and say."},
+    {"name": "server", "description": "Health, version, metrics and documentation."},
+]
+
+_METHODS = ("get", "put", "post", "patch", "delete")
+
+_PROBLEM: Json = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). Some codes have further members.",
+    "required": [
+        "type",
+        "title",
+        "status",
+        "detail",
+        "instance",
+        "code",
+        "request_id",
+        "errors",
+    ],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "description": "A page about it."},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string", "description": "What is wrong and what to do, in words."},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "code": {"type": "string", "description": "Stable, kebab-case, for programs."},
+        "request_id": {"type": "string", "description": "Find it in the server's log."},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/ProblemError"}},
+    },
+}
+_PROBLEM_ERROR: Json = {
+    "type": "object",
+    "title": "ProblemError",
+    "description": "One thing found, and where.",
+    "required": ["in", "pointer", "detail", "code"],
+    "properties": {
+        "in": {"type": "string", "description": "body, query, path or header."},
+        "pointer": {"type": "string", "description": "RFC 6901, into that part."},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+    },
+}
+
+
+def document(app: FastAPI, made: Json) -> Json:
+    """FastAPI's document, sorted, with problems, scopes, and no titles on properties."""
+    schemas: Json = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for route in _api_routes(app):
+        for method in route.methods or ():
+            operation = made["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is not None:
+                _finish(operation, route)
+    made["components"]["schemas"] = dict(sorted(schemas.items()))
+    made["paths"] = dict(sorted(made["paths"].items()))
+    return made
+
+
+def _api_routes(app: FastAPI) -> Iterator[APIRoute]:
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.original_route, APIRoute):
+            yield context.original_route
+
+
+def _finish(operation: Json, route: APIRoute) -> None:
+    scopes = sorted(_scopes(route.dependant))
+    if operation.get("security"):
+        operation["security"] = [{"bearer": []}]
+        operation["x-required-scopes"] = scopes
+        needed = ", ".join(f"`{scope}`" for scope in scopes) or "any token"
+        operation["description"] = f"{operation.get('description', '').rstrip()}\n\nScope: {needed}"
+    else:
+        operation["security"] = []
+    for parameter in operation.get("parameters", ()):
+        parameter.get("schema", {}).pop("title", None)
+    body = operation.get("requestBody", {}).get("content", {})
+    if "application/merge-patch+json" in body:
+        body["application/json"] = body["application/merge-patch+json"]
+    for media in body.values():
+        media.get("schema", {}).pop("title", None)
+    for answer in operation["responses"].values():
+        for media_type, media in answer.get("content", {}).items():
+            if media_type != MEDIA_TYPE:
+                media.get("schema", {}).pop("title", None)
+
+
+def _scopes(dependant: Dependant) -> set[str]:
+    own = set(dependant.own_oauth_scopes or ())
+    return own.union(*(_scopes(inner) for inner in dependant.dependencies))

@@ -1,0 +1,111 @@
+"""Why the HTTP edge itself refuses a request, before or beside anything that routing says.
+
+EdgeError                 malformed
+├── Unauthenticated       no token, or none that we know
+├── MissingScope          the token may not do this
+├── BadHost               the Host header names somebody else
+├── BodyTooLarge
+├── BadMediaType
+└── PreconditionNeeded    If-Match is demanded
+TagMoved                  (RevisionMoved)  If-Match names another state
+AlreadyThere              (NameTaken)      If-None-Match met something
+NameDiffers, PatchRelaysOneByOne, BadParameter   (Invalid)
+"""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from app.routing import errors
+from app.routing.errors import ControlError
+from app.server.api.faults import At
+
+
+class EdgeError(ControlError):
+    """An error of the HTTP edge.
+
+    Attributes:
+        headers: of the answer.
+        members: of the problem document, beside the usual ones.
+    """
+
+    code = "bad-request"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+
+
+class Unauthenticated(EdgeError):
+    """No token, or none that we know."""
+
+    code = "unauthenticated"
+
+
+class MissingScope(EdgeError):
+    """The token may not do this."""
+
+    code = "missing-scope"
+
+
+class BadHost(EdgeError):
+    """The Host header names somebody else."""
+
+    code = "bad-host"
+
+
+class BodyTooLarge(EdgeError):
+    """A body over the limit."""
+
+    code = "body-too-large"
+
+
+class BadMediaType(EdgeError):
+    """A body of a type or coding that the path does not take."""
+
+    code = "bad-media-type"
+
+
+class PreconditionNeeded(EdgeError):
+    """The settings ask for If-Match, and there was none."""
+
+    code = "precondition-needed"
+
+
+class TagMoved(errors.RevisionMoved):
+    """If-Match names another state of the resource than the present one."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(current)
+        self.args = (f"it was last changed in revision {current}; read it again and decide anew",)
+
+
+class AlreadyThere(errors.NameTaken):
+    """If-None-Match met an existing resource."""
+
+
+class NameDiffers(errors.Invalid):
+    """The body names something else than the path."""
+
+    code = "name-differs"
+
+
+class PatchRelaysOneByOne(errors.Invalid):
+    """A merge patch would replace all relays at once."""
+
+    code = "patch-relays-one-by-one"
+
+
+class BadParameter(errors.Invalid):
+    """Faults of the path, the query or a header, found by a route."""
+
+    def __init__(self, *found: At) -> None:
+        super().__init__(tuple(at.fault for at in found))
+        self.found = found

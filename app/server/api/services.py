@@ -1,0 +1,66 @@
+"""What the routes work with: one typed object, made by the composition root, reached by aliases."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.observe import Metrics
+from app.server.api.token_book import TokenBook
+from app.server.dns import MxResolver
+from app.server.edit import Editor
+from app.server.fleet import Fleet
+from app.server.live import Live, Snapshot
+from app.server.pushes import Pushes
+from app.server.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the settings say about the API.
+
+    Attributes:
+        allowed_hosts: values of Host that are answered, lower case, without port.
+        require_if_match: whether a write that could overwrite something needs If-Match.
+        metrics_token: whether /metrics needs a token.
+    """
+
+    allowed_hosts: frozenset[str] = frozenset({"localhost", "127.0.0.1", "[::1]"})
+    require_if_match: bool = False
+    metrics_token: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may work with."""
+
+    store: Store
+    editor: Editor
+    fleet: Fleet
+    pushes: Pushes
+    tokens: TokenBook
+    resolver: MxResolver
+    options: Options = field(default_factory=Options)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def live(self) -> Live:
+        """The newest routing, and the turns of its maps."""
+        return self.editor.live
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Control = Annotated[Services, Depends(_services)]
+"""Everything that a route may work with."""
+
+
+async def _current(services: Control) -> Snapshot:
+    return services.live.current()
+
+
+Current = Annotated[Snapshot, Depends(_current)]
+"""The newest routing."""

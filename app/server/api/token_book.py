@@ -1,0 +1,106 @@
+"""Bearer tokens in memory: a request with a known token asks no disk."""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from datetime import datetime
+from time import monotonic
+from typing import Protocol
+
+TOKEN_PREFIX = "rly_"  # noqa: S105  what every token begins with, so that scanners find leaked ones
+_TOKEN = re.compile(r"rly_[A-Za-z0-9_-]{43}")
+_FRESH_S = 30.0
+
+
+class TokenRow(Protocol):
+    """One token as it is stored; never the token itself."""
+
+    @property
+    def id(self) -> str:
+        """What the token is called in paths."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What people call it; the author of what is written with it."""
+        ...
+
+    @property
+    def scopes(self) -> Collection[str]:
+        """What it may do."""
+        ...
+
+    @property
+    def mta(self) -> str | None:
+        """The MTA whose agent it belongs to."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends; None: when it is deleted."""
+        ...
+
+
+class TokenStore(Protocol):
+    """Where tokens are kept, by the SHA-256 of their text."""
+
+    async def token_by_hash(self, digest: str, /) -> TokenRow | None:
+        """The token of that digest (hex), or None."""
+        ...
+
+    async def touch_token(self, token: str, at: datetime, /) -> None:
+        """Note when the token of that id was last used; nothing where it is gone."""
+        ...
+
+
+def token_digest(token: str) -> str:
+    """SHA-256 of a token in hex: 32 random bytes need no slower hash."""
+    return hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
+class TokenBook:
+    """Finds tokens; remembers those found, so that only a new token costs a look at the store."""
+
+    def __init__(self, store: TokenStore, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+        self._rows: dict[str, tuple[TokenRow, float]] = {}
+        self._used: dict[str, datetime] = {}
+
+    async def find(self, token: str) -> TokenRow | None:
+        """The row of a token; None alike for one that is malformed, unknown, revoked or expired."""
+        if not _TOKEN.fullmatch(token):
+            return None
+        digest = token_digest(token)
+        row, read_at = self._rows.get(digest, (None, 0.0))
+        if row is None or monotonic() - read_at > _FRESH_S:
+            row = await self._read(digest)
+        now = self._now()
+        if row is None or (row.expires_at is not None and row.expires_at <= now):
+            return None
+        self._used[row.id] = now
+        return row
+
+    def forget(self) -> None:
+        """Read every token anew: one was deleted or changed."""
+        self._rows.clear()
+
+    async def upkeep(self) -> None:
+        """Read again what is remembered, and store when each token was last used.
+
+        Called every few seconds, it is what ends a token that another process revoked, without
+        a request having to wait for the store.
+        """
+        used, self._used = self._used, {}
+        for digest in tuple(self._rows):
+            await self._read(digest)
+        for token, at in used.items():
+            await self._store.touch_token(token, at)
+
+    async def _read(self, digest: str) -> TokenRow | None:
+        row = await self._store.token_by_hash(digest)
+        if row is None:
+            self._rows.pop(digest, None)
+        else:
+            self._rows[digest] = (row, monotonic())
+        return row
