@@ -8,6 +8,7 @@ repaired. What libc would read as an address but is no plain dotted quad is refu
 import ipaddress
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import idna
 
@@ -178,10 +179,8 @@ def parse_host(text: str) -> str:
     """
     if text.startswith("["):
         return _literal(text)
-    try:
+    with suppress(ValueError):  # what is no dotted quad may be a domain
         return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        pass
     try:
         return parse_domain(text)
     except Refused as refused:
