@@ -8,8 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.routing.errors import ControlError, Unknown
+from app.render.opensmtpd.capabilities import reasons
+from app.routing.check import Finding, Severity
+from app.routing.errors import ControlError, Reason, Unknown
 from app.routing.names import IPAddress
+from app.routing.routing_table import EMPTY, RoutingTable
 from app.server.lines import Pin
 from app.server.storage import MtaRow, ReportRow, Store
 from app.wire import MtaState, Report
@@ -105,6 +108,7 @@ class Fleet:
     def __init__(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
         self._mtas: dict[str, MtaRow] = {}
         self._reports: dict[str, ReportRow] = {}
+        self._judged: tuple[RoutingTable, dict[tuple[int, int], tuple[Reason, ...]]] = (EMPTY, {})
         self._take(mtas, reports)
 
     def _take(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
@@ -147,6 +151,27 @@ class Fleet:
         """The version of each MTA that has said one, by MTA, in order."""
         said = ((name, self._reports[name].report.version) for name in sorted(self._reports))
         return {name: version for name, version in said if version is not None}
+
+    def findings(self, table: RoutingTable) -> tuple[Finding, ...]:
+        """What each MTA cannot do of a routing, by the version that it last reported: warnings."""
+        found: list[Finding] = []
+        for mta, text in self.versions().items():
+            version = version_of(text)
+            for reason in () if version is None else self.reasons(table, version):
+                detail = f"{reason.code}: {reason.detail}"
+                subject = reason.subject
+                found.append(Finding("not-expressible", Severity.WARNING, subject, "", detail, mta))
+        return tuple(found)
+
+    def reasons(self, table: RoutingTable, version: tuple[int, int]) -> tuple[Reason, ...]:
+        """Why a routing cannot be said to a version; a fleet of one version asks once a table."""
+        judged, known = self._judged
+        if judged is not table:
+            known = {}
+            self._judged = (table, known)
+        if version not in known:
+            known[version] = reasons(table, version)
+        return known[version]
 
     def joined(self, mta: MtaRow) -> None:
         """Note that an MTA was made or changed."""

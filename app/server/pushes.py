@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.render.opensmtpd.capabilities import reasons
 from app.routing.errors import ControlError, Reason, RevisionMoved, Unknown
 from app.server import lines
 from app.server.bell import Bell, until
@@ -162,7 +161,7 @@ class Pushes:
         for line in push.lines:
             row = self._fleet.report(line.mta)
             version = None if row is None else version_of(row.report.version)
-            found = () if version is None else reasons(pinned.table, version)
+            found = () if version is None else self._fleet.reasons(pinned.table, version)
             if found:
                 await self._save(line, lines.refused(line, _sentence(found), self._now()))
 
