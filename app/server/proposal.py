@@ -17,7 +17,7 @@ from app.routing.change import (
     changes_of,
     diff,
 )
-from app.routing.check import Finding, findings
+from app.routing.check import Finding, Severity, findings, missing_credentials
 from app.routing.credential import Credential
 from app.routing.errors import CredentialMissing, Fault, Invalid, LimitReached, StillReferenced
 from app.routing.routing_table import RoutingTable
@@ -34,7 +34,6 @@ MAX_USERS_NAMED = 20
 
 _WORDS = {"maps": "relay maps"}
 _REFERENCED = frozenset({Kind.RELAY_MAP, Kind.TABLE, Kind.CREDENTIAL})
-_OF_CREDENTIALS = frozenset({"dangling-credential", "credential-not-for-host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +130,10 @@ def check(table: RoutingTable, proposal: Proposal) -> tuple[Finding, ...]:
     _refuse_too_many(table, after)
     _refuse_if_used(after, proposal.changes)
     found = findings(after)
-    errors = [finding for finding in found if finding.severity == "error"]
+    errors = [finding for finding in found if finding.severity is Severity.ERROR]
     if errors:
         raise Invalid(tuple(_fault(finding, proposal.writes, after) for finding in errors))
-    return tuple(finding for finding in found if finding.severity != "error")
+    return found
 
 
 def _refuse_too_many(before: RoutingTable, after: RoutingTable) -> None:
@@ -197,11 +196,7 @@ def propose_restore(now: RoutingTable, then: RoutingTable, rule_counter: int) ->
         if name in then.maps and then.maps[name].relay(relay) is not None
     }
     restored = replace(then, revision=now.revision, states=kept, credentials=now.credentials)
-    missing = tuple(
-        Fault(finding.code, f"{finding.subject}: {finding.detail}")
-        for finding in findings(restored)
-        if finding.code in _OF_CREDENTIALS
-    )
+    missing = missing_credentials(restored)
     if missing:
         raise CredentialMissing(missing)
     return Proposal(diff(now, restored), rule_counter)

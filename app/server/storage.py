@@ -405,14 +405,6 @@ class Store(Protocol):
         """
         ...
 
-    async def restore(self, path: Path) -> None:
-        """Put everything back as a backup has it, under a new history id.
-
-        Raises:
-            StorageDamaged: the file is no backup, or a torn one.
-        """
-        ...
-
     async def close(self) -> None:
         """End every connection and thread."""
         ...

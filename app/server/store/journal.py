@@ -1,0 +1,201 @@
+"""The journal: what each revision changed, before and after, chained by checksums."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, delete, func, insert, select
+
+from app.routing.change import Change, Kind, Subject, read_value, value_document
+from app.routing.document import canonical_json
+from app.routing.errors import ControlError, RevisionPruned, Unknown
+from app.server.storage import Edit, RevisionRow, StorageDamaged
+from app.server.store.schema import journal, lines, pushes, revisions
+
+START = ""
+"""The checksum before the first row."""
+
+_NONCE_BYTES = 16
+
+
+def new_nonce() -> str:
+    """What tells one commit from another that says the same."""
+    return secrets.token_hex(_NONCE_BYTES)
+
+
+def encode(changes: Iterable[Change]) -> str:
+    """Changes as the journal keeps them. A secret is no part of any value of a change."""
+    return canonical_json([_document(change) for change in changes]).decode()
+
+
+def _document(change: Change) -> dict[str, object]:
+    subject = change.subject
+    return {
+        "kind": subject.kind.value,
+        "name": subject.name,
+        "member": subject.member,
+        "before": value_document(subject, change.before),
+        "after": value_document(subject, change.after),
+    }
+
+
+def decode(text: str) -> tuple[Change, ...]:
+    """The changes that `encode` wrote.
+
+    Raises:
+        StorageDamaged: they cannot be read.
+    """
+    try:
+        return tuple(_change(document) for document in json.loads(text))
+    except (ControlError, KeyError, TypeError, ValueError) as wrong:
+        raise StorageDamaged("a journal row cannot be read") from wrong
+
+
+def _change(document: dict[str, str]) -> Change:
+    subject = Subject(Kind(document["kind"]), document["name"], document["member"])
+    before, after = document["before"], document["after"]
+    return Change(subject, read_value(subject, before), read_value(subject, after))
+
+
+def checksum(row: RevisionRow, nonce: str, changes: str, previous: str) -> str:
+    """SHA-256, in hex, over all that a revision says and the checksum of the one before."""
+    signed = [
+        row.revision,
+        row.author,
+        row.message,
+        row.created_at.isoformat(),
+        row.change_count,
+        nonce,
+        changes,
+        previous,
+    ]
+    return hashlib.sha256(canonical_json(signed)).hexdigest()
+
+
+def write(connection: Connection, edit: Edit, nonce: str, previous: str) -> str:
+    """Add an edit to the journal; its checksum."""
+    row = RevisionRow(edit.revision, edit.author, edit.message, edit.at, len(edit.changes))
+    changes = encode(edit.changes)
+    own = checksum(row, nonce, changes, previous)
+    connection.execute(
+        insert(revisions).values(
+            revision=row.revision,
+            author=row.author,
+            message=row.message,
+            created_at=row.created_at,
+            change_count=row.change_count,
+        )
+    )
+    connection.execute(
+        insert(journal).values(
+            revision=row.revision, nonce=nonce, changes=changes, previous=previous, checksum=own
+        )
+    )
+    return own
+
+
+def has(connection: Connection, revision: int, nonce: str) -> bool:
+    """Whether that revision is the one that was written with this nonce."""
+    found = select(journal.c.nonce).where(journal.c.revision == revision)
+    return connection.execute(found).scalar() == nonce
+
+
+def rows(connection: Connection, limit: int, before: int | None) -> tuple[RevisionRow, ...]:
+    """Revisions below `before`, newest first."""
+    query = select(revisions).order_by(revisions.c.revision.desc()).limit(limit)
+    if before is not None:
+        query = query.where(revisions.c.revision < before)
+    return tuple(_revision(row) for row in connection.execute(query))
+
+
+def _revision(row: Row[tuple[object, ...]]) -> RevisionRow:
+    return RevisionRow(row.revision, row.author, row.message, row.created_at, row.change_count)
+
+
+def row(connection: Connection, number: int) -> RevisionRow:
+    """One revision. Raises Unknown or RevisionPruned."""
+    found = connection.execute(select(revisions).where(revisions.c.revision == number)).first()
+    if found is None:
+        raise _absent(connection, number)
+    return _revision(found)
+
+
+def _absent(connection: Connection, number: int) -> ControlError:
+    oldest = connection.execute(select(func.min(revisions.c.revision))).scalar()
+    if oldest is not None and 0 < number < oldest:
+        return RevisionPruned(oldest)
+    return Unknown("revision")
+
+
+def changes(connection: Connection, number: int) -> tuple[Change, ...]:
+    """What one revision changed. Raises Unknown, RevisionPruned or StorageDamaged."""
+    (found,) = _verified(connection, row(connection, number).revision - 1, number)
+    return decode(found)
+
+
+def changes_since(connection: Connection, number: int, head: int) -> tuple[Change, ...]:
+    """What changed after revision `number` up to `head`, in order.
+
+    Raises:
+        Unknown: there is no revision of that number yet.
+        RevisionPruned: a step of the way was pruned.
+        StorageDamaged: a row is missing or is not what was written.
+    """
+    oldest = connection.execute(select(func.min(revisions.c.revision))).scalar()
+    if number < 0 or number > head:
+        raise Unknown("revision")
+    if oldest is not None and number < oldest and (number, oldest) != (0, 1):
+        raise RevisionPruned(oldest)
+    return tuple(change for text in _verified(connection, number, head) for change in decode(text))
+
+
+def _verified(connection: Connection, after: int, head: int) -> list[str]:
+    """The rows of revisions after+1 to head, each compared with its checksum, in a chain."""
+    query = (
+        select(
+            revisions, journal.c.nonce, journal.c.changes, journal.c.previous, journal.c.checksum
+        )
+        .join(journal, journal.c.revision == revisions.c.revision)
+        .where(revisions.c.revision > after, revisions.c.revision <= head)
+        .order_by(revisions.c.revision)
+    )
+    found: list[str] = []
+    last: str | None = None
+    for number, line in enumerate(connection.execute(query), start=after + 1):
+        own = checksum(_revision(line), line.nonce, line.changes, line.previous)
+        chained = last is None or last == line.previous
+        if line.revision != number or own != line.checksum or not chained:
+            raise StorageDamaged(f"the journal is not what was written at revision {number}")
+        last = own
+        found.append(line.changes)
+    if len(found) != head - after:
+        raise StorageDamaged("the journal lacks a revision")
+    return found
+
+
+def prune(connection: Connection, keep: int, older_than: datetime) -> int:
+    """Forget revisions that are neither among the `keep` newest nor younger; how many were.
+
+    A revision that an MTA is still to serve, and all after it, stay: it may have to be made again.
+    """
+    newest = connection.execute(select(func.max(revisions.c.revision))).scalar() or 0
+    wanted = connection.execute(
+        select(func.min(pushes.c.revision)).where(
+            pushes.c.id.in_(select(func.max(lines.c.push)).group_by(lines.c.mta))
+        )
+    ).scalar()
+    first_kept = min(newest - max(keep, 1) + 1, newest if wanted is None else wanted)
+    young = connection.execute(
+        select(func.min(revisions.c.revision)).where(revisions.c.created_at >= older_than)
+    ).scalar()
+    first_kept = min(first_kept, newest if young is None else young)
+    return connection.execute(delete(revisions).where(revisions.c.revision < first_kept)).rowcount
+
+
+def newest(connection: Connection) -> tuple[int, str]:
+    """The number and checksum of the newest row; (0, START) where there is none yet."""
+    query = select(journal.c.revision, journal.c.checksum).order_by(journal.c.revision.desc())
+    found = connection.execute(query.limit(1)).first()
+    return (0, START) if found is None else (found.revision, found.checksum)

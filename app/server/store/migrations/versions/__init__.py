@@ -1,0 +1,1 @@
+"""One file a migration; none is changed once it was released."""
