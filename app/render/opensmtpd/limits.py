@@ -1,0 +1,11 @@
+"""Sizes up to which OpenSMTPD's static files serve mail in good time, and what it can hold at all.
+
+smtpd looks through every list line by line and compiles every regular expression at every
+comparison: 200 of them cost about 2 ms a recipient, 10,000 plain lines 1 to 3 ms.
+"""
+
+MAX_REGEX_LINES = 200
+MAX_LIST_LINES = 10_000
+MAX_MATCH_LINES = 1000
+MAX_HOST = 64
+"""Characters of a relay's host name on Linux (HOST_NAME_MAX)."""

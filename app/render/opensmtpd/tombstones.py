@@ -1,0 +1,149 @@
+"""Actions that routing no longer uses, kept while queued mail may still name them.
+
+An envelope in smtpd's queue names its action. When the configuration lacks it, the envelope
+disappears from `smtpctl show queue` without a bounce, and comes back only with the name.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from app.render.generation import Generation, Tombstone
+from app.render.opensmtpd import spelling
+from app.render.opensmtpd.criteria import table_name
+from app.render.opensmtpd.delivery import Delivery, read_delivery, read_relay
+from app.render.opensmtpd.regexes import Unreadable
+from app.render.opensmtpd.spelling import Unwritable
+
+_ACTION = re.compile(r"rm-r[1-9][0-9]{0,17}(-[0-9a-f]{12})?")
+_HOST_LIST = re.compile(r" host <[^>]*>")
+_ACTION_LINE = re.compile(r'^action "([^"]+)" (.+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedAction:
+    """An action as a generation has it.
+
+    Attributes:
+        text: what stands after its name.
+        relays: the relays of the list that it reads; empty where it reads none.
+    """
+
+    text: str
+    relays: tuple[str, ...] = ()
+
+    @property
+    def can_be_queued(self) -> bool:
+        """Whether an envelope can name it: an action that only refuses takes none."""
+        return self.text.split(" ", 1)[0] == "relay"
+
+
+def actions_of(generation: Generation) -> dict[str, RenderedAction]:
+    """The actions of a generation by name, tombstones included."""
+    conf = generation.file("relaymap.conf")
+    text = "" if conf is None else conf.content.decode("ascii")
+    return {
+        name: RenderedAction(body, _relays(generation, body))
+        for name, body in _ACTION_LINE.findall(text)
+    }
+
+
+def _relays(generation: Generation, body: str) -> tuple[str, ...]:
+    found = _HOST_LIST.search(body)
+    if found is None:
+        return ()
+    name = found[0].removeprefix(f" host <{table_name('')}").removesuffix(">")
+    file = generation.file(name)
+    lines = [] if file is None else file.content.decode("ascii").splitlines()
+    return tuple(line for line in lines if not line.startswith("#"))
+
+
+def tombstones_for(
+    old: Mapping[str, RenderedAction],
+    new: Collection[str],
+    kept: Iterable[Tombstone],
+    retire_at: int,
+) -> tuple[Tombstone, ...]:
+    """The tombstones that a new generation needs so that no queued envelope loses its action.
+
+    Args:
+        old: the actions of the generation that serves now.
+        new: names of the actions of the new one, rendered without tombstones.
+        kept: tombstones of the old one that are not yet to go; they keep their time.
+        retire_at: when an action that goes now may be retired, in seconds since the epoch.
+    """
+    found = {stone.action: stone for stone in kept if stone.action not in new}
+    for name, action in old.items():
+        if action.can_be_queued and name not in new and name not in found:
+            found[name] = Tombstone(name, action.text, action.relays, retire_at)
+    return tuple(found[name] for name in sorted(found))
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedTombstone:
+    """A tombstone as it is written: with a list of its own, since its map may change or go.
+
+    Attributes:
+        file: the list file; "" where it reads none.
+    """
+
+    name: str
+    text: str
+    file: str
+    relays: tuple[str, ...]
+    delivery: Delivery
+    labels: frozenset[str]
+
+    def __str__(self) -> str:
+        """As it stands in relaymap.conf."""
+        return f"action {spelling.action_name(self.name)} {self.text}"
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether its text names the credentials table."""
+        return self.delivery.auth
+
+
+def tombstones_to_render(
+    tombstones: Iterable[Tombstone], live: Collection[str]
+) -> tuple[RenderedTombstone, ...]:
+    """The tombstones that are written, by name; not those whose action routing uses again.
+
+    Raises:
+        Unwritable: one is not as we render actions.
+    """
+    chosen = {stone.action: stone for stone in tombstones if stone.action not in live}
+    return tuple(_render(chosen[name]) for name in sorted(chosen))
+
+
+def _render(stone: Tombstone) -> RenderedTombstone:
+    if not _ACTION.fullmatch(stone.action):
+        raise Unwritable("name of a tombstone")
+    try:
+        delivery = read_delivery(stone.text)
+        urls = [read_relay(relay) for relay in stone.relays]
+    except Unreadable as error:
+        raise Unwritable("tombstone") from error
+    if delivery.url is not None:
+        urls.append(delivery.url)
+    file = f"t-{stone.action}" if delivery.table else ""
+    text = _HOST_LIST.sub(f" host <{table_name(file)}>", stone.text) if file else stone.text
+    labels = frozenset(url.credential for url in urls if url.credential is not None)
+    relays = tuple(sorted(stone.relays)) if file else ()
+    return RenderedTombstone(stone.action, text, file, relays, delivery, labels)
+
+
+def tombstone_labels(tombstones: Iterable[RenderedTombstone]) -> frozenset[str]:
+    """The credential labels that retired actions may still ask for.
+
+    A label that is no longer given to the MTA stays out of its credentials; mail that needs it
+    waits until it is given again or the mail's time is over.
+    """
+    return frozenset(label for stone in tombstones for label in stone.labels)
+
+
+def certificates_of(tombstones: Iterable[RenderedTombstone]) -> Iterator[tuple[str, str]]:
+    """Each retired action with the certificate that it shows, where it shows one."""
+    for stone in tombstones:
+        if stone.delivery.pki is not None:
+            yield stone.name, stone.delivery.pki
