@@ -12,6 +12,7 @@ from app.routing.change import Kind, Subject
 from app.routing.errors import Fault
 from app.routing.names import host_address
 from app.routing.next_hop import NextHop, ViaMap, ViaMx, ViaTable
+from app.routing.overlaps import overlapping, shadowed
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import RelayAction, Rule, faults_of
@@ -64,6 +65,7 @@ def findings(table: RoutingTable, down: frozenset[StateKey] = frozenset()) -> tu
         *_credentials(table, written),
         *_rules_alone(table),
         *_rules_and_relays(table),
+        *_order_of_rules(table),
         *_relay_urls(written),
         *_unused(table, written),
         *_maps_at_rest(table, down),
@@ -204,6 +206,15 @@ def _source_families(
                 " an address of the other family"
             )
             yield _error("source-family", subject, f"/action/sources/{position}", detail)
+
+
+def _order_of_rules(table: RoutingTable) -> Iterator[Finding]:
+    for rule, above in shadowed(table):
+        detail = f"{_subject(above)} comes first and takes all that this rule asks for"
+        yield _warning("shadowed-rule", _subject(rule), "/match", detail)
+    for rule, other in overlapping(table):
+        detail = f"it shares mail with {_subject(other)} of the same priority: the names decide"
+        yield _warning("overlapping-rules", _subject(rule), "/priority", detail)
 
 
 def _subject(rule: Rule) -> Subject:

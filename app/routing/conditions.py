@@ -82,48 +82,47 @@ def _network_text(network: IPNetwork) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthUsers:
-    """Who logged in by SMTP AUTH (RFC 4954): names, or `*` for anyone."""
-
-    name: ClassVar[str] = "auth_users"
-    users: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, texts: tuple[str, ...]) -> Self:
-        """See `Condition.parse`."""
-        return cls(tuple(_parse_user(text) for text in texts))
-
-    def texts(self) -> tuple[str, ...]:
-        """See `Condition.texts`."""
-        return self.users
-
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        user = envelope.auth_user
-        return user is not None and ("*" in self.users or user in self.users)
-
-
-def _parse_user(text: str) -> str:
-    return text if text == "*" else parse_user(text)
-
-
-@dataclass(frozen=True, slots=True)
 class _Found(Generic[P]):
-    """A condition whose patterns are found by the keys of one part of the envelope."""
+    """A condition whose patterns are found by the keys of one part of the envelope.
+
+    Attributes:
+        index: the texts of the patterns.
+    """
 
     patterns: tuple[P, ...]
-    _texts: frozenset[str] = field(init=False, compare=False, repr=False)
+    index: frozenset[str] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make the patterns findable."""
-        object.__setattr__(self, "_texts", frozenset(self.texts()))
+        object.__setattr__(self, "index", frozenset(self.texts()))
 
     def texts(self) -> tuple[str, ...]:
         """See `Condition.texts`."""
         return tuple(str(pattern) for pattern in self.patterns)
 
     def _meets(self, keys: tuple[str, ...]) -> bool:
-        return not self._texts.isdisjoint(keys)
+        return not self.index.isdisjoint(keys)
+
+
+class AuthUsers(_Found[str]):
+    """Who logged in by SMTP AUTH (RFC 4954): names, or `*` for anyone."""
+
+    name: ClassVar[str] = "auth_users"
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The patterns."""
+        return self.patterns
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> Self:
+        """See `Condition.parse`."""
+        return cls(tuple("*" if text == "*" else parse_user(text) for text in texts))
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        user = envelope.auth_user
+        return user is not None and self._meets((user, "*"))
 
 
 class Senders(_Found[MailPattern]):
@@ -171,25 +170,24 @@ class Helos(_Found[DomainPattern]):
         return self._meets(envelope.helo_keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Tags:
+class Tags(_Found[str]):
     """The tag of the listener that took the connection; mail from the socket has none."""
 
     name: ClassVar[str] = "tags"
-    tags: tuple[str, ...]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The patterns."""
+        return self.patterns
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:
         """See `Condition.parse`."""
         return cls(tuple(parse_tag(text) for text in texts))
 
-    def texts(self) -> tuple[str, ...]:
-        """See `Condition.texts`."""
-        return self.tags
-
     def holds(self, envelope: Envelope) -> bool:
         """See `Condition.holds`."""
-        return envelope.tag in self.tags
+        return self._meets((envelope.tag,))
 
 
 def parse_tag(text: str) -> str:
@@ -203,7 +201,8 @@ def parse_tag(text: str) -> str:
     raise Refused("bad-tag", "a tag is 1 to 63 letters, digits, '.', '_' and '-'")
 
 
-AnyCondition = Clients | AuthUsers | Senders | Recipients | Helos | Tags
+TextCondition = AuthUsers | Senders | Recipients | Helos | Tags
+AnyCondition = Clients | TextCondition
 
 CONDITIONS: dict[str, Callable[[tuple[str, ...]], AnyCondition]] = {
     cls.name: cls.parse for cls in (Clients, AuthUsers, Senders, Recipients, Helos, Tags)

@@ -6,6 +6,7 @@ routing has no error findings (`app.routing.check`): every name that it uses is 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from app.routing.envelope import Envelope, MailAddress
 from app.routing.mx import MX_PORT
@@ -87,10 +88,17 @@ def _walk(table: RoutingTable, envelope: Envelope) -> _Walked:
         if because is None and isinstance(rule.action, RelayAction):
             hop = _next_hop(table, rule.action, envelope)
             because = "table" if hop is None else None
-        trace.append(Step(rule.name, because is None, because))
         if because is None:
+            trace.append(Step(rule.name, matched=True))
             return _Walked(rule, hop, tuple(trace))
+        trace.append(_passed(rule.name, because))
     return _Walked(None, None, tuple(trace))
+
+
+@lru_cache(maxsize=65_536)
+def _passed(rule: str, because: str) -> Step:
+    """The step of a rule that did not match; nearly every step of every trace is one of few."""
+    return Step(rule, matched=False, because=because)
 
 
 def _next_hop(table: RoutingTable, action: RelayAction, envelope: Envelope) -> EntryHop | None:

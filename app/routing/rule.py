@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from app.routing.conditions import AnyCondition, AuthUsers, Clients
+from app.routing.cover import covers, takes_everybody
 from app.routing.envelope import Envelope
 from app.routing.errors import Fault, Refused
 from app.routing.names import IPAddress, parse_domain
@@ -141,20 +142,22 @@ class Rule:
 
 
 def is_open_relay(rule: Rule) -> bool:
-    """Whether a rule relays for any client to anywhere without asking for a login."""
+    """Whether a rule relays for any client to anywhere without asking for a login.
+
+    Networks that hold every address of a family are `any` in other words.
+    """
     if isinstance(rule.action, Reject):
         return False
     asks = rule.match.positive("auth_users") or rule.match.positive("recipients")
-    return rule.match.clients().any and asks is None
+    return asks is None and takes_everybody(rule.match.clients())
 
 
 def faults_of(rule: Rule) -> list[Fault]:
     """Everything that a rule may not be by itself; empty when all is well."""
     faults: list[Fault] = []
-    negated = rule.match.negative("clients")
-    if isinstance(negated, Clients) and negated.any:
-        detail = "a rule that excludes any client can never match"
-        faults.append(Fault("never-matches", detail, "/match/not/clients"))
+    for name in never_matches(rule.match):
+        detail = "a rule that excludes everything that it asks for can never match"
+        faults.append(Fault("never-matches", detail, f"/match/not/{name}"))
     if is_open_relay(rule) and not rule.open_relay:
         detail = (
             "this relays for anyone to anywhere: name auth_users or recipients, or say"
@@ -162,6 +165,16 @@ def faults_of(rule: Rule) -> list[Fault]:
         )
         faults.append(Fault("open-relay", detail, "/match/clients"))
     return faults
+
+
+def never_matches(match: Match) -> list[str]:
+    """The names of the conditions that must not hold and do whenever those asked for hold."""
+    wanted = {condition.name: condition for condition in match.required}
+    return [
+        refused.name
+        for refused in match.none_of
+        if refused.name in wanted and covers(refused, wanted[refused.name])
+    ]
 
 
 def parse_mail_from(text: str) -> MailFrom:
