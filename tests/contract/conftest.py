@@ -1,0 +1,71 @@
+"""The databases that every contract test runs on, new for each test: SQLite and PostgreSQL."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.server.edit import Editor
+from app.server.store.store import DatabaseStore
+from tests.contract import postgresql
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that may not exist yet, and the place of its key."""
+
+    url: str
+    folder: Path
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "sealing.key"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None for PostgreSQL."""
+        return None if "://" in self.url else Path(self.url)
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[DatabaseStore]:
+        store = await DatabaseStore.open(self.url, self.key_file)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    @asynccontextmanager
+    async def editor(self) -> AsyncIterator[Editor]:
+        async with self.store() as store:
+            yield await Editor.start(store)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    try:
+        running = postgresql.server()
+        server = running.__enter__()
+    except postgresql.Absent as absent:
+        pytest.skip(str(absent))
+    try:
+        yield server
+    finally:
+        running.__exit__(None, None, None)
+
+
+ENGINES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgres))
+
+
+@pytest.fixture(params=ENGINES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return Database(str(tmp_path / "relaymap.db"), tmp_path)
+    server: postgresql.Server = request.getfixturevalue("postgresql_server")
+    return Database(server.new_database(), tmp_path)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Database:
+    return Database(str(tmp_path / "relaymap.db"), tmp_path)
