@@ -42,13 +42,29 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the last push ended here."""
+    """How the last push ended here.
+
+    Attributes:
+        told: whether the server has taken note of it.
+    """
 
     push: int
     history: str
+    revision: int
+    model_digest: str
     state: LineState
     reload: Reload
     detail: str
+    told: bool = False
+
+    def answers(self, wanted: Wanted) -> bool:
+        """Whether this is how that very push ended; a number alone may be of another history."""
+        return (self.push, self.history, self.revision, self.model_digest) == (
+            wanted.push,
+            wanted.history,
+            wanted.revision,
+            wanted.model_digest,
+        )
 
     def report(self) -> PushReport:
         """The same, for the server."""

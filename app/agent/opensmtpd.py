@@ -88,7 +88,7 @@ class OpenSMTPD:
         """
         done = await process.run([self._smtpd, "-n", "-f", str(conf)], limit_s)
         if done.status != 0:
-            lines = [line.replace(str(conf), str(self.conf)) for line in done.output.splitlines()]
+            lines = done.output.splitlines()
             raise CheckRefused(f"smtpd refuses it: {'; '.join(lines[:3]) or done.status}")
 
     async def update_table(self, table: str, limit_s: float) -> None:
@@ -117,6 +117,13 @@ class OpenSMTPD:
         except ControlError as error:
             raise Unanswered(str(error)) from error
         return done.status == 0
+
+    async def is_process(self, known: Identity) -> bool:
+        """Whether this very process is the one that runs."""
+        try:
+            return await self.control.running() == known
+        except NotServing:
+            return False
 
     async def serving(self) -> Identity:
         """The process that serves mail now, having been asked on its control socket and by SMTP.

@@ -1,0 +1,239 @@
+"""One push from its model to a confirmed generation, or back to the one before, and why.
+
+The steps that change something, after those of `prepare`: intent, activate, reload, observe,
+confirm; and, when one of them fails: restore, reload-old, observe-old, undo. The agent may be
+killed before and in any of them: `recover` goes on from what is on the disk.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.agent import addresses, operator_file
+from app.agent.control import NotServing
+from app.agent.generations import Generations, Intent, Recovery
+from app.agent.memory import Ended, MemoryFile, Seen, Started
+from app.agent.opensmtpd import OpenSMTPD, now_ticks
+from app.agent.prepare import Prepared, Preparer
+from app.observe import event, failure
+from app.routing.errors import ControlError
+from app.wire import LineState, Reload, Wanted
+
+PREPARING = ("read", "secrets", "render", "read-back", "would-strand", "stage", "check")
+SWITCHING = ("intent", "activate", "reload", "observe", "confirm")
+RESTORING = ("restore", "reload-old", "observe-old", "undo")
+STEPS = PREPARING + SWITCHING + RESTORING
+
+_Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A push that is being worked on."""
+
+    push: int
+    history: str
+    revision: int
+    model_digest: str
+
+    def ended(self, state: LineState, reload: Reload, detail: str) -> Ended:
+        return Ended(
+            self.push, self.history, self.revision, self.model_digest, state, reload, detail
+        )
+
+
+class Applier:
+    """Applies pushes to one MTA, one at a time.
+
+    Args:
+        limit_s: for a push; going back has as much again.
+        at: is told each step before it begins.
+    """
+
+    def __init__(
+        self,
+        generations: Generations,
+        mta: OpenSMTPD,
+        memory: MemoryFile,
+        preparer: Preparer,
+        *,
+        limit_s: float,
+        at: _Step,
+    ) -> None:
+        self._generations = generations
+        self._mta = mta
+        self._memory = memory
+        self._preparer = preparer
+        self._limit_s = limit_s
+        self._at = at
+
+    async def apply(self, wanted: Wanted) -> Ended:
+        """Make the MTA serve what is wanted, and say how that ended. Never raises for a push."""
+        attempt = _Attempt(wanted.push, wanted.history, wanted.revision, wanted.model_digest)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limit_s
+        try:
+            async with asyncio.timeout_at(ends):
+                prepared = await self._preparer.prepare(wanted, self._memory.now, self._limit_s)
+        except Exception as error:  # noqa: BLE001  whatever it is, nothing was touched
+            self._generations.prune()
+            return self._remember(_not_begun(attempt, error))
+        return self._remember(await self._switch(attempt, prepared, ends))
+
+    async def start(self) -> None:
+        """Start the MTA with what is live; trouble is logged, and seen in the next report."""
+        before, since, own = await self._mta.control.running(), now_ticks(), addresses.of_host()
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await self._mta.control.restart(self._limit_s)
+                process = await self._mta.settled(since, before)
+        except (NotServing, TimeoutError) as error:
+            event("mta-not-started", logging.ERROR, reason=str(error))
+            return
+        self._memory.change(started=Started(process, self._actions_on_disk(), own))
+
+    async def recover(self) -> Ended | None:
+        """End what a crash interrupted; None if there was nothing."""
+        recovery = self._generations.recover()
+        intent = self._generations.intent()
+        if recovery is Recovery.NOTHING or intent is None:
+            return None
+        origin = self._generations.staged(intent.new).origin
+        attempt = _Attempt(origin.push, origin.history, origin.revision, origin.model_digest)
+        event("recovering", push=attempt.push, way=recovery.value)
+        if recovery is Recovery.GO_BACK:
+            return self._remember(await self._go_back(attempt, intent.why))
+        ends = asyncio.get_running_loop().time() + self._limit_s
+        return self._remember(await self._go_on(attempt, intent, None, ends))
+
+    # --- forward -----------------------------------------------------------------------------
+
+    async def _switch(self, attempt: _Attempt, prepared: Prepared, ends: float) -> Ended:
+        try:
+            self._at("intent")
+            self._generations.begin(prepared.intent)
+            self._at("activate")
+            self._generations.activate(prepared.intent.new)
+        except OSError as error:
+            return await self._not_switched(attempt, prepared.intent, error)
+        return await self._go_on(attempt, prepared.intent, prepared.actions, ends)
+
+    async def _not_switched(self, attempt: _Attempt, intent: Intent, error: OSError) -> Ended:
+        """The disk refused the intent or the link: look which, and leave things as they were."""
+        live = self._generations.live()
+        if live is not None and live.number == intent.new:
+            return await self._go_back(attempt, f"the disk: {error.strerror}")
+        self._generations.confirm()
+        return attempt.ended(LineState.FAILED, Reload.NONE, f"the disk: {error.strerror}")
+
+    async def _go_on(
+        self, attempt: _Attempt, intent: Intent, actions: frozenset[str] | None, ends: float
+    ) -> Ended:
+        """From a switched link to a confirmed generation, or back."""
+        try:
+            async with asyncio.timeout_at(ends):
+                await self._serve(intent, intent.new, actions, ("reload", "observe"))
+        except TimeoutError:
+            why = f"smtpd did not serve within {self._limit_s:g} s"
+            return await self._go_back(attempt, why)
+        except (ControlError, OSError) as error:
+            return await self._go_back(attempt, str(error))
+        self._at("confirm")
+        self._generations.confirm()
+        seen = Seen(attempt.history, attempt.revision, attempt.model_digest)
+        self._memory.change(seen=seen)
+        return attempt.ended(LineState.APPLIED, intent.reload, "")
+
+    async def _serve(
+        self, intent: Intent, number: int, actions: frozenset[str] | None, steps: tuple[str, str]
+    ) -> None:
+        """Let the MTA take what `live` points to, and look whether it serves just that.
+
+        Raises:
+            NotServing: it does not.
+        """
+        reload, observe = steps
+        before, since, own = await self._mta.control.running(), now_ticks(), addresses.of_host()
+        self._at(reload)
+        if intent.reload is Reload.RESTART or before is None:
+            await self._mta.control.restart(self._limit_s)
+            self._at(observe)
+            process = await self._mta.settled(since, before)
+            known = actions if actions is not None else self._actions_on_disk()
+            self._memory.change(started=Started(process, known, own))
+        else:
+            for table in intent.tables:
+                await self._mta.update_table(table, self._limit_s)
+            self._at(observe)
+            if await self._mta.serving() != before:
+                raise NotServing("smtpd was started anew while a table was updated")
+        self._refuse_other_bytes(number)
+
+    def _refuse_other_bytes(self, number: int) -> None:
+        """Raises NotServing unless `live` holds the very bytes that were staged and checked."""
+        live = self._generations.live()
+        if live is None or live.number != number or self._generations.drift(live):
+            raise NotServing("the files that smtpd reads are not the ones that were checked")
+
+    def _actions_on_disk(self) -> frozenset[str]:
+        return frozenset(operator_file.read(self._mta.conf).actions)
+
+    # --- back --------------------------------------------------------------------------------
+
+    async def _go_back(self, attempt: _Attempt, why: str) -> Ended:
+        self._at("restore")
+        intent = self._generations.go_back(why)
+        event("going-back", logging.WARNING, push=attempt.push, why=why)
+        detail = why
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await self._serve_old(intent)
+        except TimeoutError:
+            detail += f"; the old generation did not serve within {self._limit_s:g} s either"
+        except (ControlError, OSError) as error:
+            detail += f"; the old generation is back, and does not serve either: {error}"
+        self._at("undo")
+        self._generations.confirm()
+        return attempt.ended(LineState.ROLLED_BACK, intent.reload, detail)
+
+    async def _serve_old(self, intent: Intent) -> None:
+        steps = ("reload-old", "observe-old")
+        try:
+            await self._serve(intent, intent.old, None, steps)
+        except NotServing:
+            if intent.reload is Reload.RESTART:
+                raise
+            # Half a table update, and smtpd may hold either content: a start settles it.
+            whole = Intent(intent.old, intent.new, Reload.RESTART, back=True, why=intent.why)
+            await self._serve(whole, intent.old, None, steps)
+
+    # --- memory ------------------------------------------------------------------------------
+
+    def _remember(self, ended: Ended) -> Ended:
+        self._memory.change(ended=ended)
+        level = logging.INFO if ended.state is LineState.APPLIED else logging.WARNING
+        event(
+            f"push-{ended.state.value}",
+            level,
+            push=ended.push,
+            revision=ended.revision,
+            reload=ended.reload.value,
+            detail=ended.detail,
+        )
+        return ended
+
+
+def _not_begun(attempt: _Attempt, error: Exception) -> Ended:
+    """How a push ended that nothing was done for: refused for what it is, or failed for now."""
+    if isinstance(error, ControlError):
+        state = LineState.FAILED if error.temporary else LineState.REFUSED
+        return attempt.ended(state, Reload.NONE, str(error))
+    if isinstance(error, TimeoutError):
+        detail = "preparing it took longer than one apply may; nothing was changed"
+        return attempt.ended(LineState.FAILED, Reload.NONE, detail)
+    if isinstance(error, OSError):
+        return attempt.ended(LineState.FAILED, Reload.NONE, f"{error.filename}: {error.strerror}")
+    failure("push-not-prepared", push=attempt.push)
+    detail = "the agent met an error of its own, which is in its log; nothing was changed"
+    return attempt.ended(LineState.FAILED, Reload.NONE, detail)

@@ -1,0 +1,143 @@
+"""The agent's composition root: settings to parts, parts to a running agent."""
+
+import asyncio
+import grp
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+from app.agent import queue
+from app.agent.apply import Applier
+from app.agent.control import Control
+from app.agent.generations import Generations
+from app.agent.link import Link
+from app.agent.loop import Loop
+from app.agent.memory import MemoryFile
+from app.agent.opensmtpd import OpenSMTPD
+from app.agent.prepare import Preparer
+from app.agent.report import Reporter
+from app.agent.supervise import Supervise
+from app.agent.systemd import Systemd
+from app.observe import event
+from app.routing.errors import ControlError
+from app.settings import AgentSettings
+from app.settings import Control as ControlSetting
+
+_GROUPS = ("opensmtpd", "_smtpd")
+"""What Debian and what the portable source call the group of smtpd's table process."""
+
+
+class CannotRun(ControlError):
+    """This machine, or this user, is not one that an agent can work as."""
+
+    code = "cannot-run"
+
+
+def main(settings: AgentSettings) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    Raises:
+        CannotRun, AnotherAgent, Unanswered: it could not begin.
+    """
+    asyncio.run(run(settings))
+
+
+async def run(settings: AgentSettings) -> None:
+    """Run an agent until SIGTERM or SIGINT; what is being applied then is still finished."""
+    if os.geteuid() != 0:
+        raise CannotRun("the agent needs root: smtpctl speaks with nobody else")
+    os.umask(0o077)
+    state_dir = settings.state_dir.absolute()
+    generations = Generations(state_dir, group_of_mta())
+    generations.open()
+    memory = MemoryFile(state_dir)
+    memory.open()
+    control = _control(settings, state_dir)
+    mta = OpenSMTPD(settings.smtpd, settings.smtpctl, settings.smtpd_conf, control)
+    preparer = Preparer(generations, mta, spool=queue.SPOOL, now_s=_now_s, at=_no_one)
+    applier = Applier(
+        generations, mta, memory, preparer, limit_s=settings.apply_limit_s, at=_no_one
+    )
+    await preparer.first()
+    # From here on the operator's include resolves: what waits for us may start, smtpd above all.
+    _notify("READY=1")
+    event("agent-started", mta=settings.mta, agent=memory.now.agent)
+    link = Link(settings.server, settings.token_path)
+    loop = Loop(link, applier, Reporter(generations, mta, memory), memory)
+    try:
+        await _until_told(_live(loop, applier, control), loop.busy)
+    finally:
+        await link.close()
+        generations.close()
+
+
+async def _live(loop: Loop, applier: Applier, control: Control) -> None:
+    async with asyncio.TaskGroup() as group:
+        if isinstance(control, Supervise):
+            group.create_task(control.run())
+        async with loop.busy:
+            if await applier.recover() is None and isinstance(control, Supervise):
+                await applier.start()
+        group.create_task(loop.run())
+
+
+async def _until_told(life: Coroutine[None, None, None], busy: asyncio.Lock) -> None:
+    """Live until a signal says to end; then end, but not in the middle of an apply."""
+    told = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, told.set)
+    living = asyncio.create_task(life)
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait({living, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if living.done():
+        await living  # it never ends but by an error: here it is
+        return
+    _notify("STOPPING=1")
+    async with busy:
+        living.cancel()
+        await asyncio.wait({living})
+    event("agent-ended")
+
+
+def group_of_mta() -> int:
+    """The group that must be able to read what smtpd reads.
+
+    Raises:
+        CannotRun: smtpd is not installed here.
+    """
+    for name in _GROUPS:
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError:
+            continue
+    raise CannotRun(f"there is no group {' or '.join(_GROUPS)}: is OpenSMTPD installed?")
+
+
+def _control(settings: AgentSettings, state_dir: Path) -> Control:
+    if settings.control is ControlSetting.SUPERVISE:
+        return Supervise(settings.smtpd, settings.smtpd_conf, state_dir)
+    return Systemd(settings.unit)
+
+
+def _now_s() -> int:
+    return int(time.time())
+
+
+def _no_one(_step: str) -> None:
+    """Nobody follows the steps but tests."""
+
+
+def _notify(state: str) -> None:
+    """Tell systemd how we stand, if it asked (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # an abstract socket
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+        systemd.sendto(state.encode(), address)

@@ -1,0 +1,301 @@
+"""From what is wanted to a generation staged and checked; nothing that the MTA reads is touched.
+
+The steps, in this order: read, secrets, render, read-back, plan, would-strand, stage, check.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.agent import addresses, credentials, durable, operator_file, queue, tombstones
+from app.agent.generations import Generations, Intent, Origin, Staged
+from app.agent.memory import Memory
+from app.agent.opensmtpd import CheckRefused, OpenSMTPD
+from app.agent.operator_file import Declared
+from app.agent.process import Identity
+from app.agent.queue import Scan
+from app.render import plan
+from app.render.generation import Generation, Secret, Target, Tombstone
+from app.render.opensmtpd import render
+from app.render.opensmtpd.tombstones import actions_of, tombstones_for
+from app.routing.errors import ControlError
+from app.routing.model import model_digest, read_model
+from app.routing.routing_table import EMPTY, RoutingTable
+from app.wire import Reload, Wanted
+
+CONF = plan.CONF
+_TTL = re.compile(r" ttl ([0-9]+)s$")
+
+
+class NotTheModel(ControlError):
+    """What came is not what its digest says, or not what its rendering says."""
+
+    code = "not-the-model"
+
+
+class WouldStrand(ControlError):
+    """Queued mail would be left without the action that it names."""
+
+    code = "would-strand"
+
+    def __init__(self, actions: frozenset[str]) -> None:
+        named = ", ".join(sorted(actions)[:10])
+        super().__init__(
+            "smtpd would come back without actions that it runs with now, and queued mail may name"
+            f" them: {named}; declare them again in its configuration, or let the queue drain and"
+            " restart smtpd by hand"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the generation is made for, as it was found.
+
+    Attributes:
+        running: the MTA's process; None if it does not run.
+        drifted: files of the live generation that were changed by hand.
+    """
+
+    live: Staged
+    old: Generation
+    drifted: tuple[str, ...]
+    version: tuple[int, int]
+    running: Identity | None
+    declared: Declared
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A generation that is ready to be switched to.
+
+    Attributes:
+        actions: every action name that the MTA will know with it.
+    """
+
+    staged: Staged
+    intent: Intent
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """Files, and what it takes to serve them after the ones before."""
+
+    files: Generation
+    tombstones: tuple[Tombstone, ...]
+    reload: Reload
+    tables: tuple[str, ...]
+    actions: frozenset[str]
+
+
+class Preparer:
+    """Makes generations of one state directory, for one MTA."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        mta: OpenSMTPD,
+        *,
+        spool: Path,
+        now_s: Callable[[], int],
+        at: Callable[[str], None],
+    ) -> None:
+        self._generations = generations
+        self._mta = mta
+        self._spool = spool
+        self._now_s = now_s
+        self._at = at
+
+    async def first(self) -> None:
+        """Make an empty generation live if there is none: the operator's include must resolve."""
+        if self._generations.live() is not None:
+            return
+        version = await self._mta.version()
+        files = render.render(EMPTY, {}, Target(version.number, str(self._generations.state_dir)))
+        staged = self._generations.stage(files, Origin())
+        self._generations.activate(staged.number)
+
+    async def prepare(self, wanted: Wanted, memory: Memory, limit_s: float) -> Prepared:
+        """Make the generation that is wanted.
+
+        Raises:
+            ControlError: a permanent one refuses the push; a temporary one lets it fail for now.
+            OSError: the disk, or the operator's file, cannot be read.
+        """
+        self._at("read")
+        table = _model(wanted)
+        self._at("secrets")
+        secrets = credentials.checked(table, wanted.secrets)
+        place = await self._look()
+        self._at("render")
+        rendered = self._render(table, secrets, place, memory)
+        self._at("read-back")
+        _refuse_another_meaning(rendered.files, table)
+        self._at("would-strand")
+        if rendered.reload is Reload.RESTART:
+            _refuse_to_strand(place, memory, rendered.actions)
+        self._at("stage")
+        if place.drifted:
+            self._generations.keep_drifted(place.live, place.drifted)
+        staged = self._generations.stage(rendered.files, _origin(wanted, rendered))
+        self._at("check")
+        await self._check(staged, rendered.files, secrets, limit_s)
+        intent = Intent(place.live.number, staged.number, rendered.reload, rendered.tables)
+        return Prepared(staged, intent, rendered.actions)
+
+    def _render(
+        self, table: RoutingTable, secrets: Mapping[str, Secret], place: Place, memory: Memory
+    ) -> _Rendered:
+        """The files, and what it takes to serve them.
+
+        What the MTA took from its host when it started, and every retired action, stay as they are
+        until it must be started anyway: no restart for their sake.
+        """
+        started = memory.started
+        as_started = started is not None and started.process == place.running
+        own = started.addresses if started and as_started else addresses.of_host()
+        target = Target(
+            place.version,
+            str(self._generations.state_dir),
+            own,
+            tuple(sorted(place.declared.certificates)),
+            tuple(sorted(place.declared.cas)),
+        )
+        files, graves = self._with_tombstones(table, secrets, target, place, frozenset())
+        planned = plan.plan(place.old, files)
+        reload = Reload(planned.reload.value)
+        if reload is Reload.RESTART or place.running is None or place.drifted:
+            reload = Reload.RESTART
+            target = replace(target, addresses=addresses.of_host())
+            buried = place.live.origin.tombstones
+            over = frozenset(t.action for t in buried) - {
+                t.action for t in tombstones.kept(buried, self._now_s(), place.scan)
+            }
+            files, graves = self._with_tombstones(table, secrets, target, place, over)
+        actions = place.declared.actions | actions_of(files).keys()
+        return _Rendered(files, graves, reload, planned.tables, frozenset(actions))
+
+    def _with_tombstones(
+        self,
+        table: RoutingTable,
+        secrets: Mapping[str, Secret],
+        target: Target,
+        place: Place,
+        over: frozenset[str],
+    ) -> tuple[Generation, tuple[Tombstone, ...]]:
+        """The files with every action that goes kept as a tombstone, less those that are `over`."""
+        bare = render.render(table, secrets, target)
+        old = {name: act for name, act in actions_of(place.old).items() if name not in over}
+        ttls = [int(found[1]) for act in old.values() if (found := _TTL.search(act.text))]
+        when = tombstones.retire_at(self._now_s(), place.declared.queue_ttl_s, max(ttls, default=0))
+        kept = [each for each in place.live.origin.tombstones if each.action not in over]
+        graves = tombstones_for(old, actions_of(bare).keys(), kept, when)
+        if not graves:
+            return bare, ()
+        return render.render(table, secrets, replace(target, tombstones=graves)), graves
+
+    async def _check(
+        self,
+        staged: Staged,
+        files: Generation,
+        secrets: Mapping[str, Secret],
+        limit_s: float,
+    ) -> None:
+        """Let smtpd check the staged bytes, under the operator's file as it is.
+
+        Both are given as copies in which nothing but the path to the staged files is changed: a
+        private mount over `live` would leave even the path as it is, but needs CAP_SYS_ADMIN,
+        which neither the confined unit nor a container has.
+
+        Raises:
+            NotIncluded, CheckRefused: it would not serve them.
+        """
+        live, own = self._generations.live_link, self._generations.directory(staged.number)
+        room = self._generations.state_dir / "check"
+        room.mkdir(mode=0o700, exist_ok=True)
+        operator, ours = room / "smtpd.conf", room / CONF
+        try:
+            text = operator_file.with_include(self._mta.conf, live / CONF, ours)
+            durable.replace(operator, text.encode())
+            durable.replace(ours, _conf_of(files).replace(f"{live}/".encode(), f"{own}/".encode()))
+            await self._mta.check(operator, limit_s)
+        except CheckRefused as error:
+            said = str(error).replace(str(operator), str(self._mta.conf))
+            said = said.replace(str(ours), str(live / CONF))
+            raise CheckRefused(_masked(said, secrets.values())) from None
+        finally:
+            for path in (operator, ours):
+                path.unlink(missing_ok=True)
+
+    async def _look(self) -> Place:
+        live = self._generations.live()
+        if live is None:
+            raise AssertionError("a first generation was made at start")
+        version = await self._mta.version()
+        return Place(
+            live,
+            self._generations.read(live),
+            self._generations.drift(live),
+            version.number,
+            await self._mta.control.running(),
+            operator_file.read(self._mta.conf, self._generations.live_link / CONF),
+            queue.scan(self._spool),
+        )
+
+
+def _model(wanted: Wanted) -> RoutingTable:
+    """The routing that is wanted, once it is sure that it is the one that was meant."""
+    table = read_model(wanted.model, wanted.revision)
+    if model_digest(table) != wanted.model_digest:
+        raise NotTheModel("the model is not the one that its digest says; nothing was done")
+    return table
+
+
+def _refuse_another_meaning(files: Generation, table: RoutingTable) -> None:
+    """Raises NotTheModel unless reading the rendered files gives the model back."""
+
+
+def _refuse_to_strand(place: Place, memory: Memory, actions: frozenset[str]) -> None:
+    """Let no restart take an action away that smtpd runs with, unless we retired it ourselves.
+
+    Raises:
+        WouldStrand: with their names.
+    """
+    ours, started = actions_of(place.old).keys(), memory.started
+    if started is not None and place.running in {None, started.process}:
+        has = started.actions
+    else:  # somebody else started it: with the files as they are, as far as anyone can tell
+        has = frozenset(place.declared.actions | ours)
+    gone = has - actions - ours
+    if place.running is None:  # nothing can be queued under them any more
+        gone = frozenset(name for name in gone if place.scan.may_name(name))
+    if gone:
+        raise WouldStrand(frozenset(gone))
+
+
+def _origin(wanted: Wanted, rendered: _Rendered) -> Origin:
+    return Origin(
+        wanted.history,
+        wanted.revision,
+        wanted.model_digest,
+        wanted.push,
+        rendered.reload,
+        rendered.tombstones,
+    )
+
+
+def _conf_of(files: Generation) -> bytes:
+    conf = files.file(CONF)
+    if conf is None:
+        raise AssertionError("every rendering has a relaymap.conf")
+    return conf.content
+
+
+def _masked(text: str, secrets: Iterable[Secret]) -> str:
+    """A text of smtpd's without any password or user name that it may have quoted."""
+    for secret in secrets:
+        for word in (secret.password, secret.username):
+            text = text.replace(word, "********")
+    return text

@@ -1,0 +1,88 @@
+"""What the agent sees of its MTA, as the report that the server gets."""
+
+from app.agent import addresses, operator_file
+from app.agent.generations import Generations, Staged
+from app.agent.memory import MemoryFile
+from app.agent.opensmtpd import OpenSMTPD, Unanswered
+from app.wire import MtaState, Observed, Report, TombstoneMessage
+
+
+class Reporter:
+    """Looks at the MTA, and says what it sees."""
+
+    def __init__(self, generations: Generations, mta: OpenSMTPD, memory: MemoryFile) -> None:
+        self._generations = generations
+        self._mta = mta
+        self._memory = memory
+
+    async def look(self) -> Report:
+        """What is to be seen now, without a word about pushes."""
+        live = self._generations.live()
+        drifted = () if live is None else self._generations.drift(live)
+        state, detail = await self._state(drifted)
+        declared = self._declared()
+        seen = self._memory.now.seen
+        return Report(
+            agent=self._memory.now.agent,
+            state=state,
+            observed=self._observed(live),
+            behind_me=seen is not None and seen.behind_push is not None,
+            version=await self._version(),
+            addresses=await self._addresses(),
+            certificates=sorted(declared.certificates),
+            cas=sorted(declared.cas),
+            state_dir=str(self._generations.state_dir),
+            tombstones=[] if live is None else _tombstones(live),
+            detail=detail,
+        )
+
+    async def _state(self, drifted: tuple[str, ...]) -> tuple[MtaState, str]:
+        try:
+            serving = await self._mta.is_serving()
+        except Unanswered as error:
+            return MtaState.UNKNOWN, str(error)
+        if not serving:
+            said = self._mta.control.last_words()
+            return MtaState.STOPPED, f"smtpd does not serve{': ' if said else ''}{said}"
+        if drifted:
+            return MtaState.DRIFTED, f"changed by hand: {', '.join(drifted)}"
+        return MtaState.LIVE, ""
+
+    def _observed(self, live: Staged | None) -> Observed | None:
+        if live is None or not live.origin.history:
+            return None
+        origin = live.origin
+        return Observed(
+            history=origin.history,
+            revision=origin.revision,
+            model_digest=origin.model_digest,
+            files_digest=self._generations.read(live).digest(self._generations.seal),
+        )
+
+    async def _version(self) -> str | None:
+        try:
+            return (await self._mta.version()).text
+        except Unanswered:
+            return None
+
+    async def _addresses(self) -> list[str]:
+        started = self._memory.now.started
+        found = addresses.of_host()
+        if started is not None and await self._mta.is_process(started.process):
+            found = started.addresses
+        return [str(address) for address in found]
+
+    def _declared(self) -> operator_file.Declared:
+        try:
+            return operator_file.read(self._mta.conf)
+        except OSError:
+            return operator_file.Declared()
+
+
+def _tombstones(live: Staged) -> list[TombstoneMessage]:
+    return [
+        TombstoneMessage(
+            action=each.action, text=each.text, relays=list(each.relays), retire_at=each.retire_at
+        )
+        for each in live.origin.tombstones
+    ]

@@ -1,0 +1,1 @@
+"""Agents at work beside a real smtpd: what their tests share."""

@@ -1,0 +1,221 @@
+"""Run as a script inside a namespace: does one thing of an agent at a time, each in a fresh fork.
+
+The fork is what makes it quick to kill an agent a hundred times: everything is imported already.
+The smtpd that a fork started lives on when the fork ends, as it does when an agent is killed.
+"""
+
+import asyncio
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from app.agent import main, queue
+from app.agent.apply import Applier
+from app.agent.generations import Generations, Intent, Origin, Staged
+from app.agent.memory import MemoryFile
+from app.agent.opensmtpd import OpenSMTPD
+from app.agent.prepare import Preparer
+from app.agent.report import Reporter
+from app.agent.supervise import Supervise
+from app.render.generation import Generation
+from app.wire import Wanted
+
+CALLS = (
+    *("write", "pwrite64", "fallocate", "ftruncate", "fsync", "fdatasync"),
+    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"),
+    *("symlink", "symlinkat", "link", "linkat", "mkdir", "mkdirat"),
+)
+"""Every call that changes what a disk holds."""
+
+_LIMIT_S = 60
+
+
+class InPlace(Generations):
+    """A pusher as one would write it in a hurry: the new files over the old ones, where they are.
+
+    The tests that kill must catch it, or they would catch nothing.
+    """
+
+    _staged: tuple[Generation, Origin] | None = None
+
+    def stage(self, generation: Generation, origin: Origin) -> Staged:
+        self._staged = (generation, origin)
+        return super().stage(generation, origin)
+
+    def activate(self, number: int) -> None:
+        live = self.live()
+        if self._staged is None or live is None or live.number == number:
+            super().activate(number)
+            return
+        generation, _ = self._staged
+        for file in generation.files:
+            with (self.directory(live.number) / file.name).open("wb") as target:
+                for line in file.content.splitlines(keepends=True):
+                    target.write(line)
+                    target.flush()
+        super().activate(number)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how the agent works."""
+
+    state_dir: str = "/run/agent"
+    smtpd: str = "/usr/sbin/smtpd"
+    conf: str = "/run/bed/smtpd.conf"
+    settle_s: float = 0.1
+    limit_s: float = 10.0
+    now_s: int = 0
+    in_place: bool = False
+
+
+class Agent:
+    """The parts of an agent, as its composition root puts them together."""
+
+    def __init__(self, site: Site, at: Callable[[str], None]) -> None:
+        state_dir = Path(site.state_dir)
+        kind = InPlace if site.in_place else Generations
+        self.generations = kind(state_dir, main.group_of_mta())
+        self.generations.open()
+        self.memory = MemoryFile(state_dir)
+        self.memory.open()
+        smtpd, conf = Path(site.smtpd), Path(site.conf)
+        control = Supervise(smtpd, conf, state_dir)
+        self.mta = OpenSMTPD(smtpd, Path("/usr/sbin/smtpctl"), conf, control, site.settle_s)
+        now = (lambda: site.now_s) if site.now_s else (lambda: int(time.time()))
+        self.preparer = Preparer(self.generations, self.mta, spool=queue.SPOOL, now_s=now, at=at)
+        self.applier = Applier(
+            self.generations, self.mta, self.memory, self.preparer, limit_s=site.limit_s, at=at
+        )
+
+    async def first(self) -> None:
+        await self.preparer.first()
+        await self.applier.start()
+
+    async def apply(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        return asdict(await self.applier.apply(Wanted.model_validate(wanted)))
+
+    async def recover(self) -> dict[str, Any] | None:
+        ended = await self.applier.recover()
+        return None if ended is None else asdict(ended)
+
+    async def look(self) -> dict[str, Any]:
+        report = await Reporter(self.generations, self.mta, self.memory).look()
+        return report.model_dump(mode="json")
+
+    async def begin(self, intent: dict[str, Any]) -> None:
+        self.generations.begin(Intent(**intent))
+
+
+class Forks:
+    """Does each thing in a fork, killed where asked."""
+
+    def __init__(self) -> None:
+        self.site = Site()
+
+    def open(self, **site: Any) -> None:
+        self.site = Site(**site)
+
+    def do(
+        self, what: str, kill_at: str = "", inject: str = "", count: bool = False, **arguments: Any
+    ) -> dict[str, Any]:
+        """One verb of `Agent`; its answer, and whether the agent was killed."""
+        answer, go = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(answer[0])
+            os.read(go[0], 1)
+            self._child(what, kill_at, answer[1], arguments)
+        os.close(answer[1])
+        os.close(go[0])
+        tracer, log = self._trace(pid, inject, count)
+        os.write(go[1], b"g")
+        os.close(go[1])
+        with os.fdopen(answer[0], "rb") as pipe:
+            said = pipe.read()
+        _, status = os.waitpid(pid, 0)
+        if tracer is not None:
+            tracer.wait(_LIMIT_S)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        return {
+            "killed": killed,
+            "answer": json.loads(said) if said else None,
+            "calls": log() if log is not None else {},
+        }
+
+    def _child(self, verb: str, kill_at: str, answer: int, arguments: dict[str, Any]) -> None:
+        steps: list[str] = []
+
+        def at(step: str) -> None:
+            steps.append(step)
+            if step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        async def work() -> None:
+            agent = Agent(self.site, at)
+            method: Callable[..., Awaitable[object]] = getattr(agent, verb)
+            result = await method(**arguments)
+            os.write(answer, json.dumps({"result": result, "steps": steps}).encode())
+            os._exit(0)  # the smtpd that we started is not to be waited for, or killed
+
+        try:
+            asyncio.run(work())
+        except BaseException as error:
+            os.write(answer, json.dumps({"error": repr(error), "steps": steps}).encode())
+            os._exit(1)
+
+    def _trace(
+        self, pid: int, inject: str, count: bool
+    ) -> tuple[subprocess.Popen[bytes] | None, Callable[[], dict[str, int]] | None]:
+        if not inject and not count:
+            return None, None
+        path = f"/run/strace.{pid}"
+        argv = ["strace", "-p", str(pid), "-o", path]
+        argv += ["-e", f"inject={inject}"] if inject else ["-e", f"trace={','.join(CALLS)}"]
+        tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
+        assert tracer.stderr is not None
+        said = b""
+        while b"attached" not in said:
+            ready, _, _ = select.select([tracer.stderr], [], [], _LIMIT_S)
+            chunk = os.read(tracer.stderr.fileno(), 4096) if ready else b""
+            if not chunk:
+                raise RuntimeError(f"strace did not attach: {said!r}")
+            said += chunk
+
+        def log() -> dict[str, int]:
+            counts: dict[str, int] = {}
+            for call in re.findall(r"^(\w+)\(", Path(path).read_text(), re.MULTILINE):
+                counts[call] = counts.get(call, 0) + 1
+            return counts
+
+        return tracer, log
+
+
+def serve() -> None:
+    """Answer the lines of a `Channel`."""
+    os.umask(0o077)
+    forks = Forks()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        number, verb = asked.pop("id"), asked.pop("verb")
+        try:
+            method = forks.open if verb == "open" else forks.do
+            answer = {"id": number, "answer": method(**asked)}
+        except Exception as error:
+            answer = {"id": number, "error": repr(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

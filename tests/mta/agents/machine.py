@@ -1,0 +1,97 @@
+"""A machine with a real smtpd, sinks around it, and an agent that is told what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+from tests.mta.bed.channel import Channel
+from tests.mta.bed.dns import Dns
+from tests.mta.bed.injector import Injector, Submission
+from tests.mta.bed.namespace import Namespace
+from tests.mta.bed.sinks import Sink, Sinks
+from tests.mta.bed.smtpd import Listener, Settings, Smtpd
+
+STATE_DIR = "/run/agent"
+PORT = 26301
+INCLUDE = f"{STATE_DIR}/live/relaymap.conf"
+A = Sink("a", "127.0.1.11", 26025)
+B = Sink("b", "127.0.1.12", 26025)
+C = Sink("c", "127.0.1.13", 26025)
+
+
+def operator(*lines: str, include: str = INCLUDE) -> Settings:
+    """The operator's file: one listener, some lines, our include."""
+    return Settings(
+        listeners=(Listener(PORT, addresses=("127.0.0.1",)),), lines=lines, include=include
+    )
+
+
+class AgentFailed(Exception):
+    """The agent met an error that none of its own promises to."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """Everything of one test, inside one namespace."""
+
+    namespace: Namespace
+    sinks: Sinks
+    smtpd: Smtpd
+    agent: Channel
+    injector: Injector
+    _probes: Any = field(default_factory=count)
+
+    @classmethod
+    def open(cls, namespace: Namespace, *listening: Sink) -> Self:
+        """Start the sinks and what stands around smtpd; not smtpd itself."""
+        Dns.open(namespace, {})
+        sinks = Sinks.open(namespace, *listening)
+        smtpd = Smtpd(namespace)
+        smtpd.configure(operator())
+        script = Path(__file__).with_name("inside.py")
+        agent = Channel.open(namespace, script)
+        return cls(namespace, sinks, smtpd, agent, Injector.open(namespace))
+
+    def site(self, **site: Any) -> None:
+        """Say where the agent works, if not as usual."""
+        self.agent.call("open", **site)
+
+    def do(self, verb: str, **arguments: Any) -> Any:
+        """Let the agent do one thing, and answer what came of it.
+
+        Raises:
+            AgentFailed: it was killed, or broke.
+        """
+        done = self.agent.call("do", what=verb, **arguments)
+        if done["killed"] or "error" in (done["answer"] or {"error": "no answer"}):
+            raise AgentFailed(str(done))
+        return done["answer"]["result"]
+
+    def ended(self, wanted: Mapping[str, Any], **arguments: Any) -> tuple[str, str]:
+        """Let the agent apply what is wanted; the state that it ended in, and the reload."""
+        ended = self.do("apply", wanted=wanted, **arguments)
+        return ended["state"], ended["reload"]
+
+    def send(self, domain: str) -> str:
+        """Send one message and answer the reply's code."""
+        probe = f"probe-{next(self._probes)}"
+        reply = self.injector.send(
+            [Submission(probe, "s@sender.test", f"u@{domain}", PORT, client="127.0.0.1")]
+        )[0]
+        return str(reply.code)
+
+    def goes_to(self, domain: str) -> str:
+        """Send one message and answer which sink took it, or the reply's code if it was refused."""
+        probe = f"probe-{next(self._probes)}"
+        submission = Submission(probe, "s@sender.test", f"u@{domain}", PORT, client="127.0.0.1")
+        (reply,) = self.injector.send([submission])
+        if not reply.accepted:
+            return str(reply.code)
+        (taken,) = self.sinks.wait_for(1, lambda delivery: delivery.probe == probe)
+        return taken.sink
+
+    def read(self, path: str) -> str:
+        """Answer the text of a file inside."""
+        return self.namespace.outside(path).read_text("utf-8")
