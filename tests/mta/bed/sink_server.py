@@ -10,6 +10,7 @@ import contextlib
 import email.parser
 import email.policy
 import json
+import re
 import ssl
 import sys
 from dataclasses import dataclass, field
@@ -231,8 +232,16 @@ class Session:
                 "auth_user": self.user,
                 "message_id": headers.get("Message-ID", ""),
                 "probe": headers.get("X-Probe", ""),
+                "returned": _returned(message) if self.sender == "" else "",
             }
         )
+
+
+def _returned(message: bytes) -> str:
+    """Answer the X-Probe of the message that a bounce brings back, or nothing."""
+    body = message.partition(b"\r\n\r\n")[2]
+    found = re.search(rb"^X-Probe: (\S+)", body, re.MULTILINE)
+    return found[1].decode("latin-1") if found else ""
 
 
 def _path(rest: str) -> str:

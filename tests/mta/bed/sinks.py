@@ -41,7 +41,10 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as a sink took it: from whom, how, and for whom."""
+    """One message as a sink took it: from whom, how, and for whom.
+
+    `probe` is its X-Probe; for a bounce, `returned` is that of the message which came back.
+    """
 
     sink: str
     protocol: str
@@ -53,6 +56,7 @@ class Delivery:
     auth_user: str | None
     message_id: str
     probe: str
+    returned: str
 
 
 class TooFew(Exception):

@@ -119,6 +119,13 @@ class Smtpd:
         """Answer a password as a credentials table of a listener holds it (crypt(3))."""
         return self.namespace.run(["smtpctl", "encrypt", password]).stdout.strip()
 
+    def version(self) -> tuple[int, int]:
+        """Answer the version that `smtpd -h` names."""
+        said = self.namespace.run(["smtpd", "-h"], check=False)
+        found = re.search(r"OpenSMTPD (\d+)\.(\d+)", said.stdout + said.stderr)
+        assert found is not None
+        return int(found[1]), int(found[2])
+
     def check(self, path: str = CONF) -> str:
         """Answer what `smtpd -n` says against a configuration; nothing means that it is good."""
         done = self.namespace.run(["smtpd", "-n", "-f", path], check=False)
@@ -197,6 +204,30 @@ class Smtpd:
         root = self._outside("/var/spool/smtpd/queue")
         names = [name for _, _, files in os.walk(root) for name in files]
         return sorted(name for name in names if re.fullmatch("[0-9a-f]{16}", name))
+
+    def waiting(self) -> dict[str, str]:
+        """Answer the queued envelopes, by id, each with its message as it will leave."""
+        found = {}
+        for envelope in self.queue():
+            path = f"/var/spool/smtpd/queue/{envelope[:2]}/{envelope[:8]}/message"
+            with contextlib.suppress(FileNotFoundError):  # gone since
+                found[envelope] = self._outside(path).read_text("utf-8", "replace")
+        return found
+
+    def wait_for_rest(self) -> None:
+        """Wait until every queued envelope was tried and must wait for its next attempt.
+
+        Raises:
+            NotReady: it does not come to that.
+        """
+
+        def at_rest() -> bool:
+            # evpid|from|type|flags|sender|rcpt|dest|ctime|expire|last try|retries|state|…
+            rows = [line.split("|") for line in self.ctl("show", "queue").splitlines()]
+            tried = {row[0] for row in rows if int(row[10]) > 0 and row[11] == "pending"}
+            return set(self.queue()) <= tried
+
+        self._until(at_rest, "come to rest")
 
     def wait_for_queue(self, size: int) -> None:
         """Wait until exactly so many envelopes are queued.
