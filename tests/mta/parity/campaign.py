@@ -1,0 +1,171 @@
+"""Many random routing tables, each through a real smtpd; and where it and `resolve` disagree."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from app.render.opensmtpd.rows import Version
+from app.routing.envelope import Undeliverable
+from app.routing.routing_table import RoutingTable
+from tests.mta.parity.coverage import REQUIRED, choose
+from tests.mta.parity.envelopes import Sent, bounce_of
+from tests.mta.parity.expectation import Expected, Fate, Seen, expected, sinks_of
+from tests.mta.parity.observation import Outcome, Ward
+from tests.mta.parity.tables import routing_table
+
+TABLES = 20
+"""At least so many; more, until everything was hit `HITS` times."""
+MOST_TABLES = 60
+ENVELOPES = 22
+HITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One routing table, what was sent through it, and what a daemon of a version did."""
+
+    table: RoutingTable
+    sent: Sequence[Sent]
+    outcome: Outcome
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """All trials of one seed, and how often each thing was hit in them."""
+
+    seed: int
+    trials: Sequence[Trial]
+    hits: Counter[str]
+
+    @property
+    def envelopes(self) -> int:
+        """How many envelopes were sent."""
+        return sum(len(trial.sent) for trial in self.trials)
+
+
+def run(seed: int, ward: Ward) -> Campaign:
+    """Send random envelopes through random tables until everything was hit often enough."""
+    random = Random(seed)
+    hits: Counter[str] = Counter()
+    trials: list[Trial] = []
+    while len(trials) < TABLES or (missing(hits) and len(trials) < MOST_TABLES):
+        table = routing_table(random)
+        sent = choose(random, table, ENVELOPES, hits)
+        ward.load(table)
+        trials.append(Trial(table, sent, ward.send(sent), ward.version))
+    return Campaign(seed, trials, hits)
+
+
+def missing(hits: Mapping[str, int]) -> list[str]:
+    """Answer what was hit too seldom."""
+    return [name for name in REQUIRED if hits.get(name, 0) < HITS]
+
+
+def disagreements(trials: Sequence[Trial]) -> list[str]:
+    """Answer every envelope of which a daemon made something else than `resolve` says."""
+    return [line for number, trial in enumerate(trials, 1) for line in _of_trial(number, trial)]
+
+
+def _of_trial(number: int, trial: Trial) -> Iterator[str]:
+    rows = zip(trial.sent, trial.outcome.seen, trial.outcome.bounces, strict=True)
+    for sent, seen, bounce in rows:
+        wanted = expectation(trial, sent)
+        if not wanted.agrees(seen, sent.recipient):
+            yield f"table {number}: {sent}\n  resolve: {wanted}\n  smtpd:   {seen}"
+        returned = expectation_of_bounce(trial, sent, wanted)
+        if not _agrees_on_bounce(returned, bounce, sent.sender):
+            yield f"table {number}: bounce of {sent}\n  resolve: {returned}\n  smtpd:   {bounce}"
+
+
+def expectation(trial: Trial, sent: Sent) -> Expected:
+    """Answer what must become of an envelope, or of addresses that no rule ever sees."""
+    try:
+        envelope = sent.envelope()
+    except Undeliverable:
+        return Expected(Fate.REFUSED)
+    return expected(trial.table, envelope, trial.version)
+
+
+def expectation_of_bounce(trial: Trial, sent: Sent, wanted: Expected) -> Expected | None:
+    """Answer what must become of the bounce of a message; None where none is made."""
+    bounce = bounce_of(sent) if wanted.fate is Fate.RETURNED else None
+    return None if bounce is None else expected(trial.table, bounce, trial.version)
+
+
+def _agrees_on_bounce(wanted: Expected | None, seen: Seen | None, recipient: str) -> bool:
+    if wanted is None or wanted.fate is not Fate.TAKEN:
+        return seen is None
+    return seen is not None and wanted.agrees(seen, recipient)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the mail of one map of one table fell on its sinks.
+
+    Attributes:
+        shares: what each sink should get of it, by the relays that lead there.
+        relays: how many relays lead to each sink.
+        counts: what each got.
+    """
+
+    where: str
+    shares: Mapping[str, float]
+    relays: Mapping[str, int]
+    counts: Mapping[str, int]
+
+    def agrees(self) -> bool:
+        """Say whether every sink got its share, to the last unfinished turn."""
+        total = sum(self.counts.values())
+        return all(
+            abs(self.counts.get(sink, 0) - total * share) < self.relays[sink]
+            for sink, share in self.shares.items()
+        )
+
+
+def spreads(trials: Sequence[Trial]) -> list[Spread]:
+    """Answer the spread of every map that any mail went over."""
+    return [spread for number, trial in enumerate(trials, 1) for spread in _spreads(number, trial)]
+
+
+def _spreads(number: int, trial: Trial) -> Iterator[Spread]:
+    counts: dict[str, Counter[str]] = {}
+    wanted_of: dict[str, Expected] = {}
+    for wanted, seen in _deliveries(trial):
+        if wanted.relay_map is not None and seen.delivery is not None:
+            counts.setdefault(wanted.relay_map, Counter())[seen.delivery.sink] += 1
+            wanted_of[wanted.relay_map] = wanted
+    for name, found in counts.items():
+        shares: dict[str, float] = {}
+        relays: Counter[str] = Counter()
+        for candidate in wanted_of[name].candidates:
+            sink = sinks_of(candidate)[0].name
+            relays[sink] += 1
+            shares[sink] = shares.get(sink, 0.0) + (candidate.share or 0.0)
+        yield Spread(f"table {number}, map {name}", shares, relays, found)
+
+
+def _deliveries(trial: Trial) -> Iterator[tuple[Expected, Seen]]:
+    rows = zip(trial.sent, trial.outcome.seen, trial.outcome.bounces, strict=True)
+    for sent, seen, bounce in rows:
+        wanted = expectation(trial, sent)
+        yield wanted, seen
+        returned = expectation_of_bounce(trial, sent, wanted)
+        if returned is not None and bounce is not None:
+            yield returned, bounce
+
+
+def report(campaign: Campaign) -> list[str]:
+    """Answer what was done, and every thing that must be hit with how often it was."""
+    fates = Counter(str(seen.fate) for trial in campaign.trials for seen in trial.outcome.seen)
+    bounces = sum(b is not None for trial in campaign.trials for b in trial.outcome.bounces)
+    seen = ", ".join(f"{n} {fate}" for fate, n in sorted(fates.items()))
+    summary = (
+        f"{campaign.envelopes} envelopes through {len(campaign.trials)} routing tables: {seen};"
+        f" {bounces} bounces taken"
+    )
+    cells = [f"{campaign.hits[name]:4d} {name}" for name in REQUIRED]
+    third = -(-len(cells) // 3)
+    rows = (cells[row::third] for row in range(third))
+    return [summary, *("".join(f"{cell:34}" for cell in row).rstrip() for row in rows)]

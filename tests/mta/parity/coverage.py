@@ -1,0 +1,131 @@
+"""What a resolution exercises, and the choice of envelopes that exercises everything often."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from app.routing.conditions import CONDITIONS
+from app.routing.envelope import Envelope, Undeliverable
+from app.routing.next_hop import ViaTable
+from app.routing.relay_url import TLS
+from app.routing.route import NeverDelivered, Rejected, Resolution, Route, TryAgain, Unrouted
+from app.routing.routing_table import RoutingTable
+from app.routing.rule import RelayAction, Rule
+from app.routing.table import TableKey
+from tests.mta.parity import world
+from tests.mta.parity.envelopes import Sent, random_envelope
+from tests.mta.parity.expectation import resolution
+from tests.mta.parity.tables import RULES
+
+CANDIDATES = 400
+OUTCOMES: dict[type[Resolution], str] = {
+    Route: "relay",
+    Rejected: "reject",
+    Unrouted: "unrouted",
+    NeverDelivered: "undeliverable",
+    TryAgain: "try-again",
+}
+REQUIRED = (
+    *(f"{name} says {word}" for name in CONDITIONS for word in ("yes", "no")),
+    *(f"not {name} says {word}" for name in CONDITIONS for word in ("yes", "no")),
+    *(f"outcome {name}" for name in OUTCOMES.values()),
+    *(f"rule {position} decides" for position in range(1, RULES + 1)),
+    *(f"via {kind}" for kind in ("URL", "map", "table", "mx")),
+    *(f"table by {key}" for key in TableKey),
+    "table without the key",
+    *(f"TLS {mode}" for mode in TLS),
+    "clients absent",
+    "mail_from @domain",
+    "mail_from user@domain",
+    "helo",
+    "sources",
+    "ca",
+    "tls_verify false",
+    "ttl_s",
+    "login",
+    "lmtp",
+    "a relay out",
+    "null sender",
+    *(f"client {kind}" for kind in dict.fromkeys(client.kind for client in world.CLIENTS)),
+    "user",
+    "tag",
+)
+"""What must be hit ten times and more, by name as the report prints it."""
+
+
+def features(table: RoutingTable, sent: Sent) -> frozenset[str]:
+    """Answer what one envelope exercises."""
+    try:
+        envelope = sent.envelope()
+    except Undeliverable:
+        return frozenset({"outcome undeliverable"})
+    return frozenset(_features(table, sent, envelope))
+
+
+def _features(table: RoutingTable, sent: Sent, envelope: Envelope) -> Iterator[str]:
+    answer = resolution(table, envelope)
+    yield f"outcome {OUTCOMES[type(answer)]}"
+    yield f"client {sent.client.kind}"
+    if sent.user:
+        yield "user"
+    if sent.tag:
+        yield "tag"
+    for step in answer.trace:
+        if step.because == "table":
+            yield "table without the key"
+        elif step.because is not None:
+            # `not.X` says no where X holds.
+            yield f"{step.because.replace('.', ' ')} says no"
+        else:
+            rule = table.rules[step.rule]
+            yield f"rule {table.ordered.index(rule) + 1} decides"
+            yield from _of_rule(rule)
+    if isinstance(answer, Route):
+        yield from _of_route(table, answer, envelope)
+
+
+def _of_rule(rule: Rule) -> Iterator[str]:
+    yield from (f"{condition.name} says yes" for condition in rule.match.all_of)
+    yield from (f"not {condition.name} says yes" for condition in rule.match.none_of)
+    if rule.match.positive("clients") is None:
+        yield "clients absent"
+
+
+def _of_route(table: RoutingTable, route: Route, envelope: Envelope) -> Iterator[str]:
+    action = table.rules[route.rule].action
+    assert isinstance(action, RelayAction)
+    chosen = route.chosen
+    if route.table is not None:
+        yield "via table"
+        yield f"table by {table.tables[route.table].key}"
+    elif not isinstance(action.via, ViaTable):
+        yield f"via {'map' if route.relay_map else 'mx' if chosen.url is None else 'URL'}"
+    if action.mail_from is not None:
+        yield f"mail_from {'user@domain' if action.mail_from.user else '@domain'}"
+    if not envelope.sender.domain:
+        yield "null sender"
+    if route.relay_map is not None and any(name == route.relay_map for name, _ in table.states):
+        yield "a relay out"
+    yield f"TLS {chosen.transport.tls}"
+    present = {
+        "helo": action.helo,
+        "sources": action.sources,
+        "ca": action.ca,
+        "tls_verify false": not action.tls_verify,
+        "ttl_s": action.ttl_s,
+        "login": chosen.transport.credential,
+        "lmtp": chosen.transport.protocol == "lmtp",
+    }
+    yield from (name for name, value in present.items() if value)
+
+
+def choose(random: Random, table: RoutingTable, n: int, hits: Counter[str]) -> Sequence[Sent]:
+    """Answer `n` random envelopes that exercise what was exercised least; `hits` counts them."""
+    drawn = dict.fromkeys(random_envelope(random) for _ in range(CANDIDATES))
+    pool = {sent: features(table, sent) for sent in drawn}
+    chosen: list[Sent] = []
+    for _ in range(n):
+        best = max(pool, key=lambda sent: sum(1 / (1 + hits[name]) ** 2 for name in pool[sent]))
+        chosen.append(best)
+        hits.update(pool.pop(best))
+    return chosen
