@@ -52,7 +52,7 @@ _SHAPE = re.compile(
 
 
 class Unreadable(ValueError):
-    """A line is of none of our shapes."""
+    """A line is none that we write; the message says where, never what."""
 
 
 def read_regex(line: str, kind: KeyKind) -> Piece:

@@ -1,0 +1,103 @@
+"""Reads rendered files back, and refuses files that do not mean what the model means.
+
+Every line must be one that we write; every file must be named by a table and hold what that table
+is for. What the files say is reduced to a meaning from their lines alone: lists of regular
+expressions, networks and relays, in the order of the `match` lines. The model is reduced to one
+from its rules alone. Bytes are never compared with a second rendering, which would repeat the
+mistakes of the first.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from app.render.generation import Generation, Secret, Target, Tombstone
+from app.render.opensmtpd.delivery import read_delivery, read_relay
+from app.render.opensmtpd.intended import meaning_of
+from app.render.opensmtpd.key_map import values
+from app.render.opensmtpd.meaning import Handed, Meaning, RuleMeaning
+from app.render.opensmtpd.read_files import ReadBack, Unreadable, handed, read_files
+from app.routing.errors import ControlError
+from app.routing.routing_table import RoutingTable
+
+
+class ReadBackDiffers(ControlError):
+    """Rendered files do not say what the model says; they must not be staged.
+
+    Attributes:
+        where: a rule id, the name of an action, or a file; never content.
+    """
+
+    code = "read-back-differs"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"what was rendered does not read back as the model at {where}")
+        self.where = where
+
+
+def check_read_back(
+    table: RoutingTable, secrets: Mapping[str, Secret], generation: Generation, target: Target
+) -> None:
+    """Hold a generation against the model that it was rendered from.
+
+    Args:
+        table: the model.
+        secrets: by label, as given to `render`.
+        generation: the files.
+        target: the MTA, as given to `render`.
+
+    Raises:
+        ReadBackDiffers: with the first place where they differ.
+    """
+    try:
+        found = read_files(generation, target)
+        retired = {stone.action: _retired(stone, target) for stone in target.tombstones}
+    except Unreadable as unreadable:
+        raise ReadBackDiffers(str(unreadable)) from unreadable
+    _same_rules(meaning_of(table, target), found.rules)
+    for stone in target.tombstones:
+        if stone.action in found.named:
+            continue
+        if found.retired.get(stone.action) != retired[stone.action]:
+            raise ReadBackDiffers(f"action {stone.action}")
+    strangers = found.retired.keys() - {stone.action for stone in target.tombstones}
+    if strangers:
+        raise ReadBackDiffers(f"action {min(strangers)}")
+    _same_credentials(found, secrets)
+
+
+def _retired(stone: Tombstone, target: Target) -> Handed:
+    delivery = read_delivery(stone.text)
+    relays = [read_relay(relay) for relay in stone.relays] if delivery.table else None
+    return handed(stone.action, delivery, relays, target.version)
+
+
+def _same_rules(wanted: Meaning, found: Meaning) -> None:
+    for one, other in zip(wanted, found, strict=False):
+        if one != other:
+            raise ReadBackDiffers(f"rule {one.rule_id}")
+    if len(wanted) != len(found):
+        longer = wanted if len(wanted) > len(found) else found
+        raise ReadBackDiffers(f"rule {longer[min(len(wanted), len(found))].rule_id}")
+
+
+def _same_credentials(found: ReadBack, secrets: Mapping[str, Secret]) -> None:
+    for label, pair in found.credentials.items():
+        secret = secrets.get(label)
+        if secret is None or pair != (secret.username, secret.password):
+            raise ReadBackDiffers("credentials")
+    for label in _labels(found.rules):
+        if label not in found.credentials:
+            raise ReadBackDiffers("credentials")
+
+
+def _labels(rules: Meaning) -> Iterator[str]:
+    for rule in rules:
+        for outcome in _outcomes(rule):
+            if isinstance(outcome, Handed):
+                yield from (r.label for r in outcome.relays or () if r.label is not None)
+
+
+def _outcomes(rule: RuleMeaning) -> Iterator[object]:
+    if rule.outcome is not None:
+        yield rule.outcome
+    for _, normal in rule.keys:
+        yield from values(normal)
