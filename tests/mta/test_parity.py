@@ -1,8 +1,12 @@
-"""What `resolve` says is what a real smtpd does, over random routing tables and envelopes."""
+"""What `resolve` says is what a real smtpd does, over random routing tables and envelopes.
+
+And the other way round: were the core wrong in any one place, what the daemon did would say so.
+"""
 
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +21,8 @@ from tests.mta.parity.campaign import (
     run,
     spreads,
 )
-from tests.mta.parity.observation import Ward
+from tests.mta.parity.mutations import MUTATIONS, Mutation
+from tests.mta.parity.observation import Ward, rendered
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -54,3 +59,24 @@ def test_counts_agree_with_shares(campaign: Campaign):
     found = spreads(campaign.trials)
     assert len(found) >= 10
     assert [spread for spread in found if not spread.agrees()] == []
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+def test_a_core_that_is_wrong_in_one_place_disagrees_with_the_daemon(
+    campaign: Campaign,
+    monkeypatch: pytest.MonkeyPatch,
+    parity_report: Report,
+    mutation: Mutation,
+):
+    before = [rendered(trial.table, trial.target) for trial in campaign.trials]
+    mutation.of_core(monkeypatch)
+    # The files do not hang on what was broken: the daemon would have done the same with them.
+    assert [rendered(trial.table, trial.target) for trial in campaign.trials] == before
+    seen_wrong = [replace(trial, table=mutation.of_table(trial.table)) for trial in campaign.trials]
+    found = disagreements(seen_wrong)
+    parity_report(f"{len(found):4d} disagreements: {mutation}")
+    assert found
+
+
+def test_an_unbroken_core_agrees_again(campaign: Campaign):
+    assert disagreements(campaign.trials) == []

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from app.render.opensmtpd.rows import Version
+from app.render.generation import Target
 from app.routing.envelope import Undeliverable
 from app.routing.routing_table import RoutingTable
 from tests.mta.parity.coverage import REQUIRED, choose
@@ -23,12 +23,12 @@ HITS = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One routing table, what was sent through it, and what a daemon of a version did."""
+    """One routing table, what was sent through it, and what a daemon did."""
 
     table: RoutingTable
     sent: Sequence[Sent]
     outcome: Outcome
-    version: Version
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def run(seed: int, ward: Ward) -> Campaign:
         table = routing_table(random)
         sent = choose(random, table, ENVELOPES, hits)
         ward.load(table)
-        trials.append(Trial(table, sent, ward.send(sent), ward.version))
+        trials.append(Trial(table, sent, ward.send(sent), ward.target()))
     return Campaign(seed, trials, hits)
 
 
@@ -85,13 +85,13 @@ def expectation(trial: Trial, sent: Sent) -> Expected:
         envelope = sent.envelope()
     except Undeliverable:
         return Expected(Fate.REFUSED)
-    return expected(trial.table, envelope, trial.version)
+    return expected(trial.table, envelope, trial.target.version)
 
 
 def expectation_of_bounce(trial: Trial, sent: Sent, wanted: Expected) -> Expected | None:
     """Answer what must become of the bounce of a message; None where none is made."""
     bounce = bounce_of(sent) if wanted.fate is Fate.RETURNED else None
-    return None if bounce is None else expected(trial.table, bounce, trial.version)
+    return None if bounce is None else expected(trial.table, bounce, trial.target.version)
 
 
 def _agrees_on_bounce(wanted: Expected | None, seen: Seen | None, recipient: str) -> bool:

@@ -75,7 +75,7 @@ class Ward:
         Raises:
             Refused: with the daemon's words.
         """
-        generation = render(table, {world.LABEL: world.SECRET}, self.target())
+        generation = rendered(table, self.target())
         self.smtpd.stop()
         self.namespace.run(["rm", "-rf", LIVE, "/var/spool/smtpd"])
         for file in generation.files:
@@ -128,6 +128,11 @@ class Outcome:
 
     seen: Sequence[Seen]
     bounces: Sequence[Seen | None]
+
+
+def rendered(table: RoutingTable, target: Target) -> Generation:
+    """Answer the files that make a daemon do what a routing says."""
+    return render(table, {world.LABEL: world.SECRET}, target)
 
 
 def _probe(message: str) -> str:
