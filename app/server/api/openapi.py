@@ -99,7 +99,7 @@ def _finish(operation: Json, route: APIRoute) -> None:
     else:
         operation["security"] = []
     for parameter in operation.get("parameters", ()):
-        parameter.get("schema", {}).pop("title", None)
+        parameter["schema"] = _without_null(parameter["schema"])
     body = operation.get("requestBody", {}).get("content", {})
     if "application/merge-patch+json" in body:
         body["application/json"] = body["application/merge-patch+json"]
@@ -109,6 +109,18 @@ def _finish(operation: Json, route: APIRoute) -> None:
         for media_type, media in answer.get("content", {}).items():
             if media_type != MEDIA_TYPE:
                 media.get("schema", {}).pop("title", None)
+
+
+def _without_null(schema: Json) -> Json:
+    """The schema of a parameter: one that may be left out is never null."""
+    schema.pop("title", None)
+    variants = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
+    if len(variants) > 1:
+        schema["anyOf"] = variants
+    elif variants:
+        schema = {**variants[0], **schema}
+    schema.pop("description", None)
+    return schema
 
 
 def _scopes(dependant: Dependant) -> set[str]:

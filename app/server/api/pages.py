@@ -3,8 +3,9 @@
 import base64
 import heapq
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -57,10 +58,20 @@ class Paging:
 
     def cut(self, of: str, items: Mapping[str, T]) -> Cut[T]:
         """The page of items by name."""
-        after = self.after_name(of)
-        later = items if after is None else (name for name in items if name > after)
-        names = heapq.nsmallest(self.limit + 1, later)
-        return self.page(of, [((name,), items[name]) for name in names])
+        return self.among(of, (((name,), item) for name, item in items.items()), str)
+
+    def among(self, of: str, keyed: Iterable[tuple[Key, T]], *kinds: type[int | str]) -> Cut[T]:
+        """The page of items by key; `kinds` are the types of a key's parts.
+
+        Raises:
+            BadParameter: the cursor is none of this list.
+        """
+        after = self._after(of)
+        if after is not None:
+            if tuple(map(type, after)) != kinds:
+                raise _no_cursor()
+            keyed = (pair for pair in keyed if pair[0] > after)
+        return self.page(of, heapq.nsmallest(self.limit + 1, keyed, key=itemgetter(0)))
 
     def page(self, of: str, keyed: Sequence[tuple[Key, T]]) -> Cut[T]:
         """The page of items that are sorted already: one over the limit, where there are more."""
@@ -73,16 +84,6 @@ class Paging:
             self._response.headers["Link"] = f'<{self._request.url.path}?{query}>; rel="next"'
         return Cut([item for _, item in shown], cursor)
 
-    def after_name(self, of: str) -> str | None:
-        """The name that the page comes after; None for the first page. Raises BadParameter."""
-        match self._after(of):
-            case None:
-                return None
-            case (str() as name,):
-                return name
-            case _:
-                raise _no_cursor()
-
     def after_number(self, of: str) -> int | None:
         """The number that the page comes after; None for the first page. Raises BadParameter."""
         match self._after(of):
@@ -90,16 +91,6 @@ class Paging:
                 return None
             case (int() as number,):
                 return number
-            case _:
-                raise _no_cursor()
-
-    def after_place(self, of: str) -> tuple[int, str] | None:
-        """The priority and name that the page comes after. Raises BadParameter."""
-        match self._after(of):
-            case None:
-                return None
-            case (int() as priority, str() as name):
-                return priority, name
             case _:
                 raise _no_cursor()
 

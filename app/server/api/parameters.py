@@ -2,22 +2,28 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from app.routing.errors import Refused
-from app.routing.names import NAME_PATTERN, parse_label, parse_name
 
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+
+
+LONGEST = 512
+"""More than any text of our grammars needs; bounds what a parser is given."""
 
 
 def spelt(parse: Callable[[str], object]) -> AfterValidator:
     """Validates a text by a parser of the core, and keeps its canonical spelling."""
 
     def check(text: str) -> str:
+        if len(text) > LONGEST:
+            raise fault("too-long", f"this is longer than {LONGEST} characters")
         try:
             return str(parse(text))
         except Refused as refused:
@@ -53,10 +59,13 @@ QueryInt = Annotated[int, BeforeValidator(_read_integer)]
 QueryFlag = Annotated[bool, BeforeValidator(_read_flag)]
 """`true` or `false`; pydantic would take "on", "y" and "0" as well."""
 
-_Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$"), spelt(parse_name)]
-_Label = Annotated[str, spelt(parse_label)]
+
+def path(alias: str, description: str, example: str) -> Any:  # noqa: ANN401  as Path itself
+    """A path parameter; `alias` is its name in the path."""
+    return Path(alias=alias, description=description, examples=[example])
 
 
-def _path(description: str, example: str, pattern: str = NAME_PATTERN) -> object:
-    schema = {"pattern": f"^{pattern}$"}
-    return Path(description=description, examples=[example], json_schema_extra=schema)
+class PushMode(StrEnum):
+    """What to do after a write."""
+
+    WAIT = "wait"

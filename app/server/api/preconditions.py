@@ -117,6 +117,7 @@ class Conditions:
 IfMatch = Annotated[
     str | None,
     Header(
+        alias="If-Match",
         description="Do it only if the resource is still what this entity tag names, else 412.",
         examples=['"41-h3kq"'],
     ),
@@ -124,6 +125,7 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None,
     Header(
+        alias="If-None-Match",
         description="`*` on a write: only create, else 412. On GET, a tag: 304 if it is still so.",
     ),
 ]
@@ -174,15 +176,25 @@ class Reading:
         self._current = services.live.current()
         self._have = _parse("If-None-Match", if_none_match)
 
-    def mark(self, subject: Subject) -> Mark:
-        """The mark of a subject that is there; its tag goes into the answer.
+    def tag(self, subject: Subject) -> Mark:
+        """Put the tag of a subject that is there into the answer; answers its mark.
 
         Raises:
             NotModified: the caller has this state already.
         """
-        found = self._current.marks[subject]
-        tag = tag_of(found.revision, self._current.history)
+        mark = self._current.marks[subject]
+        tag = tag_of(mark.revision, self._current.history)
         if self._have is not None and self._have.match_weakly(tag):
             raise NotModified(tag)
         self._response.headers["ETag"] = tag
-        return found
+        return mark
+
+
+async def _reading(
+    response: Response, services: Control, if_none_match: IfNoneMatch = None
+) -> Reading:
+    return Reading(response, services, if_none_match)
+
+
+ReadingOf = Annotated[Reading, Depends(_reading)]
+"""The answer to a GET of one resource, with its tag."""

@@ -77,7 +77,7 @@ MEMBERS: dict[type[ControlError], Callable[[Any], Members]] = {
 """What the problem of an error says beside the usual members; by its nearest class."""
 
 
-PROMOTED = frozenset({"credential-not-for-host"})
+PROMOTED = frozenset({"credential-not-for-host", "patch-relays-one-by-one"})
 """Codes of faults that name the whole problem where no other fault was found beside them."""
 
 
@@ -154,10 +154,14 @@ def _found(error: ControlError) -> tuple[At, ...]:
 
 
 def _code(error: ControlError, found: Sequence[At]) -> str:
-    codes = {at.fault.code for at in found}
-    if isinstance(error, errors.Invalid) and len(codes) == 1 and codes <= PROMOTED:
-        return codes.pop()
+    if isinstance(error, errors.Invalid):
+        return _promoted(found) or error.code
     return "invalid" if isinstance(error, errors.Refused) else error.code
+
+
+def _promoted(found: Sequence[At]) -> str | None:
+    codes = {at.fault.code for at in found}
+    return codes.pop() if len(codes) == 1 and codes <= PROMOTED else None
 
 
 def _detail(error: ControlError, found: Sequence[At]) -> str:
@@ -177,7 +181,7 @@ def problem_of_validation(error: RequestValidationError) -> Problem:
     """The problem of a request that the schemas refuse; no value that was sent is in it."""
     found = faults.of_validation(error.errors(), error.body)
     detail = found[0].fault.detail if len(found) == 1 else f"{len(found)} things are wrong"
-    return Problem(422, "invalid", detail, found)
+    return Problem(422, _promoted(found) or "invalid", detail, found)
 
 
 async def answer_control_error(_: Request, error: ControlError) -> Response:

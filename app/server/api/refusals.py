@@ -9,7 +9,7 @@ EdgeError                 malformed
 └── PreconditionNeeded    If-Match is demanded
 TagMoved                  (RevisionMoved)  If-Match names another state
 AlreadyThere              (NameTaken)      If-None-Match met something
-NameDiffers, PatchRelaysOneByOne, BadParameter   (Invalid)
+NameDiffers, BadParameter   (Invalid)
 """
 
 from collections.abc import Mapping
@@ -95,12 +95,6 @@ class NameDiffers(errors.Invalid):
     """The body names something else than the path."""
 
     code = "name-differs"
-
-
-class PatchRelaysOneByOne(errors.Invalid):
-    """A merge patch would replace all relays at once."""
-
-    code = "patch-relays-one-by-one"
 
 
 class BadParameter(errors.Invalid):

@@ -9,6 +9,7 @@ from app.observe import Metrics
 from app.server.api.token_book import TokenBook
 from app.server.dns import MxResolver
 from app.server.edit import Editor
+from app.server.findings import FindingBook
 from app.server.fleet import Fleet
 from app.server.live import Live, Snapshot
 from app.server.pushes import Pushes
@@ -42,6 +43,11 @@ class Services:
     resolver: MxResolver
     options: Options = field(default_factory=Options)
     metrics: Metrics = field(default_factory=Metrics)
+    findings: FindingBook = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find over the fleet that is given."""
+        object.__setattr__(self, "findings", FindingBook(self.fleet))
 
     @property
     def live(self) -> Live:

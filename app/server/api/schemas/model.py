@@ -1,5 +1,6 @@
 """What every schema shares: In models refuse what they do not know, Out models promise."""
 
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Strict, model_validator
@@ -54,3 +55,10 @@ class Out(Model):
 
 Time = Annotated[AwareDatetime, Lax]
 """RFC 3339, in UTC."""
+
+
+class State(StrEnum):
+    """Whether a relay gets new mail."""
+
+    ACTIVE = "active"
+    OUT = "out"
