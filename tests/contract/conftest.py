@@ -1,13 +1,15 @@
 """The databases that every contract test runs on, new for each test: SQLite and PostgreSQL."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from app.server.edit import Editor
+from app.server.store import engines
 from app.server.store.store import DatabaseStore
 from tests.contract import postgresql
 
@@ -27,6 +29,16 @@ class Database:
     def file(self) -> Path | None:
         """The SQLite file; None for PostgreSQL."""
         return None if "://" in self.url else Path(self.url)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A transaction on the database, past the store."""
+        engine = engines.writing(engines.parse_url(self.url))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[DatabaseStore]:

@@ -15,6 +15,7 @@ from app import __version__
 from app.server.storage import StorageDamaged
 from app.server.store import engines, heads, journal
 from app.server.store.migrate import SCRIPTS, migrate
+from app.server.store.refusals import DatabaseRefused
 from app.server.store.sealing import Seal, make_key, read_key
 
 
@@ -78,6 +79,8 @@ def _make_private(file: Path) -> None:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return
+    except OSError as wrong:
+        raise DatabaseRefused(f"the database {file} cannot be made: {wrong.strerror}") from wrong
 
 
 def refuse_damaged(connection: Connection) -> None:

@@ -132,6 +132,8 @@ class DatabaseStore:
 
         def work() -> T:
             with self._opened.writer.begin() as connection:
+                # One writer at a time on every engine: what was counted stays counted.
+                heads.lock(connection)
                 return statements(connection, *args, **kwargs)
 
         return await self._in(self._writer, work)
