@@ -97,7 +97,7 @@ def start_log(
     lines.setFormatter(TextLines() if chosen == "text" else JsonLines())
     logging.basicConfig(handlers=[lines], level=level.upper(), force=True)
     # What libraries say about each request or statement is noise here, and may quote what was sent.
-    for noisy in ("uvicorn.access", "httpx", "httpcore", "alembic", "sqlalchemy"):
+    for noisy in ("uvicorn", "httpx", "httpcore", "alembic", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.render.opensmtpd.capabilities import reasons
-from app.routing.check import Finding, Severity
-from app.routing.errors import ControlError, Reason, Unknown
+from app.observe import Metrics
+from app.routing.errors import ControlError, Unknown
 from app.routing.names import IPAddress
-from app.routing.routing_table import EMPTY, RoutingTable
 from app.server.lines import Pin
 from app.server.storage import MtaRow, ReportRow, Store
 from app.wire import MtaState, Report
@@ -108,7 +106,6 @@ class Fleet:
     def __init__(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
         self._mtas: dict[str, MtaRow] = {}
         self._reports: dict[str, ReportRow] = {}
-        self._judged: tuple[RoutingTable, dict[tuple[int, int], tuple[Reason, ...]]] = (EMPTY, {})
         self._take(mtas, reports)
 
     def _take(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
@@ -152,26 +149,14 @@ class Fleet:
         said = ((name, self._reports[name].report.version) for name in sorted(self._reports))
         return {name: version for name, version in said if version is not None}
 
-    def findings(self, table: RoutingTable) -> tuple[Finding, ...]:
-        """What each MTA cannot do of a routing, by the version that it last reported: warnings."""
-        found: list[Finding] = []
-        for mta, text in self.versions().items():
-            version = version_of(text)
-            for reason in () if version is None else self.reasons(table, version):
-                detail = f"{reason.code}: {reason.detail}"
-                subject = reason.subject
-                found.append(Finding("not-expressible", Severity.WARNING, subject, "", detail, mta))
-        return tuple(found)
-
-    def reasons(self, table: RoutingTable, version: tuple[int, int]) -> tuple[Reason, ...]:
-        """Why a routing cannot be said to a version; a fleet of one version asks once a table."""
-        judged, known = self._judged
-        if judged is not table:
-            known = {}
-            self._judged = (table, known)
-        if version not in known:
-            known[version] = reasons(table, version)
-        return known[version]
+    def measure(self, metrics: Metrics, now: datetime) -> None:
+        """Set the gauges of each MTA that was heard of."""
+        metrics.mta_observed_revision.clear()
+        metrics.mta_seen_seconds.clear()
+        for name, row in self._reports.items():
+            metrics.mta_seen_seconds.labels(name).set((now - row.seen_at).total_seconds())
+            if row.report.observed is not None:
+                metrics.mta_observed_revision.labels(name).set(row.report.observed.revision)
 
     def joined(self, mta: MtaRow) -> None:
         """Note that an MTA was made or changed."""

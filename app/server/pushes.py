@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.routing.errors import ControlError, Reason, RevisionMoved, Unknown
+from app.routing.errors import ControlError, RevisionMoved, Unknown
+from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
-from app.server.fleet import Fleet, Standing, standing_of, version_of
+from app.server.fleet import Fleet, Standing, standing_of
+from app.server.judge import Judge
 from app.server.lines import Pin
 from app.server.live import Live
 from app.server.pins import Pins
@@ -23,7 +25,7 @@ from app.wire import LineState, Report, Wanted
 LOOK_EVERY = timedelta(seconds=30)
 MAX_WAIT_S = 60.0
 _TRIES = 5
-_SHOWN_REASONS = 20
+_SHOWN_MTAS = 20
 
 
 class NoMta(ControlError):
@@ -48,7 +50,7 @@ class PushMissed(ControlError):
 
     def __init__(self, push: PushRow) -> None:
         behind = [f"{line.mta} {line.state.value}" for line in push.lines if not _is_applied(line)]
-        listed = ", ".join(behind[:_SHOWN_REASONS])
+        listed = ", ".join(behind[:_SHOWN_MTAS])
         super().__init__(f"push {push.id} is not applied everywhere: {listed}")
         self.push = push
 
@@ -115,7 +117,12 @@ class Pushes:
     # --- what people ask for
 
     async def push(
-        self, *, author: str, mtas: Collection[str] | None = None, revision: int | None = None
+        self,
+        *,
+        author: str,
+        mtas: Collection[str] | None = None,
+        revision: int | None = None,
+        dry_run: bool = False,
     ) -> PushRow:
         """Tell MTAs to serve the head.
 
@@ -123,6 +130,7 @@ class Pushes:
             author: who.
             mtas: None for all.
             revision: the head, as the caller knows it; None for whatever it is.
+            dry_run: store nothing; the push is answered as it would be, with the id 0.
 
         Raises:
             NoMta: there is none.
@@ -132,6 +140,8 @@ class Pushes:
         chosen = self._fleet.names() if mtas is None else tuple(dict.fromkeys(mtas))
         if not chosen:
             raise NoMta
+        if dry_run:
+            return self._as_it_would_be(author, chosen, revision)
         made = await self._create(author, chosen, revision)
         await self._refuse_inexpressible(made)
         self._wanted = None
@@ -154,16 +164,21 @@ class Pushes:
                     raise NotTheHead(moved.current) from moved
                 await asyncio.sleep(0)
 
+    def _as_it_would_be(self, author: str, mtas: tuple[str, ...], revision: int | None) -> PushRow:
+        snapshot, now = self._live.current(), self._now()
+        if revision is not None and revision != snapshot.revision:
+            raise NotTheHead(snapshot.revision)
+        judge = Judge(self._fleet, snapshot.table, now)
+        made = tuple(judge.judged(LineRow(0, mta)) for mta in sorted(mtas))
+        return PushRow(0, snapshot.revision, snapshot.history, author, now, made)
+
     async def _refuse_inexpressible(self, push: PushRow) -> None:
         pinned = await self._pins.pin(push)
         if pinned is None:
             return
+        judge = Judge(self._fleet, pinned.table, self._now())
         for line in push.lines:
-            row = self._fleet.report(line.mta)
-            version = None if row is None else version_of(row.report.version)
-            found = () if version is None else self._fleet.reasons(pinned.table, version)
-            if found:
-                await self._save(line, lines.refused(line, _sentence(found), self._now()))
+            await self._save(line, judge.judged(line))
 
     async def withdraw(self, number: int) -> None:
         """Take back the lines of a push that have not begun. Raises Unknown."""
@@ -295,6 +310,25 @@ class Pushes:
         pin = Pin(push.history, push.revision, "") if pinned is None else pinned.pin
         return standing_of(report, pin, push.id, history, self._now())
 
+    async def table_live(self, mta: str) -> RoutingTable | None:
+        """The routing that an MTA serves, as its agent saw it; None where that is not known.
+
+        Raises:
+            Unknown: there is no such MTA.
+            RevisionPruned: it serves a revision that was forgotten since.
+        """
+        row = self._fleet.report(mta)
+        observed = None if row is None else row.report.observed
+        if observed is None or observed.history != self._live.current().history:
+            return None
+        return await self._pins.table_at(observed.revision)
+
+    def left(self, mta: str) -> None:
+        """Note that an MTA is gone, and let its agent's long poll go."""
+        self._fleet.left(mta)
+        self._wanted = None
+        self._bell(mta).ring()
+
     # --- what time does
 
     async def run(self) -> None:
@@ -372,9 +406,3 @@ class Pushes:
 
 
 _QUIET = frozenset({LineState.APPLYING, LineState.APPLIED, LineState.SUPERSEDED})
-
-
-def _sentence(found: tuple[Reason, ...]) -> str:
-    shown = "; ".join(f"{each.subject}: {each.detail}" for each in found[:_SHOWN_REASONS])
-    more = len(found) - _SHOWN_REASONS
-    return f"not expressible: {shown}" + (f"; and {more} more" if more > 0 else "")

@@ -7,14 +7,15 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
-from app.routing.errors import ControlError
+from app.routing.errors import ControlError, LimitReached, Unknown
 from app.server.api.auth import Scope
 from app.server.api.token_book import TOKEN_PREFIX, token_digest
-from app.server.storage import Store, TokenRow
+from app.server.storage import LastAdmin, Store, TokenRow
 
 _TOKEN = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}")
 _PRIVATE = 0o600
 _OTHERS = 0o077
+MAX_OF_AGENT = 2
 
 
 class TokenFileUnfit(ControlError):
@@ -53,6 +54,38 @@ def _row(
         created_at=now,
         expires_at=expires_at,
     )
+
+
+def refuse_third(rows: Collection[TokenRow], mta: str, now: datetime) -> None:
+    """Two tokens of an MTA's agent may live at once, so that one can replace the other.
+
+    Raises:
+        LimitReached: there are two.
+    """
+    theirs = [row for row in rows if row.mta == mta]
+    if sum(_is_live(row, now) for row in theirs) >= MAX_OF_AGENT:
+        raise LimitReached("tokens of this MTA", MAX_OF_AGENT)
+
+
+def refuse_last_admin(rows: Collection[TokenRow], token: str, now: datetime) -> None:
+    """What a delete of a token would be refused for, so that a dry run can say it.
+
+    Raises:
+        Unknown: there is no such token.
+        LastAdmin: no other one could make tokens.
+    """
+    found = next((row for row in rows if row.id == token), None)
+    if found is None:
+        raise Unknown("token")
+    others = (row for row in rows if row.id != token and _is_live(row, now))
+    if Scope.TOKENS_ADMIN in found.scopes and not any(
+        Scope.TOKENS_ADMIN in row.scopes for row in others
+    ):
+        raise LastAdmin
+
+
+def _is_live(row: TokenRow, now: datetime) -> bool:
+    return row.expires_at is None or row.expires_at > now
 
 
 async def first_token(store: Store, path: Path, now: datetime) -> bool:

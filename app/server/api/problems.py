@@ -27,6 +27,7 @@ from app.server.api.refusals import (
     PreconditionNeeded,
     Unauthenticated,
 )
+from app.server.api.schemas.push import PushOut
 from app.server.api.strict_json import NotJson
 from app.server.fleet import AnotherAgent, MtaNeverSeen
 from app.server.pushes import NoMta, NotTheHead, PushMissed
@@ -73,6 +74,7 @@ MEMBERS: dict[type[ControlError], Callable[[Any], Members]] = {
     errors.StillReferenced: lambda error: {"users": list(error.users), "more": error.more},
     errors.RevisionMoved: lambda error: {"current": error.current},
     errors.RevisionPruned: lambda error: {"oldest": error.oldest},
+    PushMissed: lambda error: {"push": PushOut.of(error.push).model_dump(mode="json")},
 }
 """What the problem of an error says beside the usual members; by its nearest class."""
 

@@ -5,8 +5,30 @@ A new file of routes is added to the list, and nowhere else.
 
 from fastapi import APIRouter
 
+from app.server.api.routes import (
+    agents,
+    docs,
+    health,
+    metrics,
+    mtas,
+    pushes,
+    relay_maps,
+    revisions,
+    tokens,
+)
+
 LONG_POLLS = frozenset({"/v1/agent/wanted"})
 """Paths whose GET waits; they have no HEAD."""
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    relay_maps.router,
+    agents.router,
+    pushes.router,
+    mtas.router,
+    revisions.router,
+    tokens.router,
+    health.router,
+    metrics.router,
+    docs.router,
+)
 """In the order in which a path is looked for: the busiest first."""

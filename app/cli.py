@@ -1,0 +1,370 @@
+"""The command line: what each command is called, takes, prints and exits with.
+
+The one file that imports inside functions: `relaymap resolve` over HTTP must not wait for a web
+server, a database and a validator to load.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Never
+
+from app import __version__
+from app.routing.errors import (
+    ControlError,
+    Invalid,
+    NameTaken,
+    Refused,
+    RevisionMoved,
+    StillReferenced,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from app.settings import ServerSettings
+
+# sysexits.h
+DONE = 0
+USAGE = 64
+REFUSED = 65
+NOT_FOUND = 66
+UNREACHABLE = 69
+OUR_FAULT = 70
+CANNOT_CREATE = 73
+IO_FAILED = 74
+TRY_AGAIN = 75
+NOT_PERMITTED = 77
+CONFIGURATION = 78
+
+_EXITS: tuple[tuple[type[Exception], int], ...] = (
+    (FileExistsError, CANNOT_CREATE),
+    (FileNotFoundError, NOT_FOUND),
+    (PermissionError, NOT_PERMITTED),
+    (OSError, IO_FAILED),
+    (Unknown, NOT_FOUND),
+    (NameTaken, CANNOT_CREATE),
+    (StillReferenced, CANNOT_CREATE),
+    (RevisionMoved, TRY_AGAIN),
+    (Refused, REFUSED),
+    (Invalid, REFUSED),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with 64, as sysexits.h has it; argparse alone would end with 2."""
+
+    def error(self, message: str) -> Never:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except KeyboardInterrupt:
+        return DONE
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more may be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (ControlError, OSError) as error:
+        print(f"relaymap: {_sentence(error)}", file=sys.stderr)
+        return _exit_code(error)
+
+
+def _sentence(error: ControlError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _exit_code(error: ControlError | OSError) -> int:
+    if isinstance(error, ControlError) and error.temporary:
+        return TRY_AGAIN
+    if isinstance(error, _Answered | _Unreachable):
+        return error.exit_code
+    if isinstance(error, ControlError) and error.code in _CONFIGURATION:
+        return CONFIGURATION
+    return next((code for kind, code in _EXITS if isinstance(error, kind)), OUR_FAULT)
+
+
+_CONFIGURATION = frozenset(
+    {
+        "bad-settings",
+        "database-newer",
+        "database-refused",
+        "sealing-key-missing",
+        "sealing-key-refused",
+        "sealing-key-wrong",
+        "token-file-unfit",
+    }
+)
+"""What only whoever set the process up can put right."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="relaymap", description="Control plane for where mail leaves.")
+    parser.add_argument("--version", action="version", version=f"relaymap {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--settings", type=Path, metavar="FILE", help="VARIABLE=value lines")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+        added: _Parser = commands.add_parser(name, help=text, description=text, parents=[told])
+        added.set_defaults(command=command)
+        return added
+
+    add("serve", _serve, "Serve the API.")
+    add("agent", _agent, "Run the agent beside one MTA.")
+    _add_resolve(add("resolve", _resolve, "Say where an envelope would go, and why."))
+    tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
+    _add_token_commands(tokens, told)
+    add("check", _check, "Open what serve would, say what is wrong, change nothing.")
+    backup = add("backup", _backup, "Write a consistent copy of the database while it runs.")
+    backup.add_argument("file", type=Path)
+    restore = add("restore", _restore, "Put a backup in place of the database.")
+    restore.add_argument("file", type=Path)
+    add("openapi", _openapi, "Print the OpenAPI document.")
+    return parser
+
+
+def _add_resolve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipient")
+    parser.add_argument("--sender", help="'' is the null sender")
+    parser.add_argument("--client", help="address of the client, or local")
+    parser.add_argument("--auth-user")
+    parser.add_argument("--helo")
+    parser.add_argument("--tag")
+    parser.add_argument("--mta", help="count its addresses as local")
+    parser.add_argument("--draw", type=int, help="the same draw has the same answer")
+    parser.add_argument("--explain", action="store_true", help="say why, rule by rule")
+    parser.add_argument("--json", action="store_true", help="the whole answer")
+    parser.add_argument("--server", help="ask there (default: RELAYMAP_SERVER, else the database)")
+    parser.add_argument(
+        "--token-file", type=Path, help="default: admin.token in the state directory"
+    )
+
+
+def _add_token_commands(parser: argparse.ArgumentParser, told: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="Make a token and print it.", parents=[told])
+    create.add_argument("--scopes", required=True, help="with commas: routing:read,resolve; or all")
+    create.add_argument("--name", default="by-hand")
+    create.set_defaults(command=_token_create)
+    listing = commands.add_parser("list", help="List tokens.", parents=[told])
+    listing.set_defaults(command=_token_list)
+    revoke = commands.add_parser("revoke", help="End a token.", parents=[told])
+    revoke.add_argument("id")
+    revoke.set_defaults(command=_token_revoke)
+
+
+# --- the processes ----------------------------------------------------------------------------
+
+
+def _server_settings(given: argparse.Namespace) -> "ServerSettings":
+    from app.settings import ServerSettings, load
+
+    return load(ServerSettings, given.settings)
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from app.server.main import serve
+
+    serve(_server_settings(given))
+    return DONE
+
+
+def _agent(given: argparse.Namespace) -> int:
+    from app.agent.main import main as run
+    from app.observe import start_log
+    from app.settings import AgentSettings, load
+
+    settings = load(AgentSettings, given.settings)
+    start_log(None if settings.log is None else settings.log.value, settings.log_level.value)
+    run(settings)
+    return DONE
+
+
+def _openapi(_: argparse.Namespace) -> int:
+    from app.server.api.app import routes_only
+
+    json.dump(routes_only().openapi(), sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
+    sys.stdout.write("\n")
+    return DONE
+
+
+# --- on the database --------------------------------------------------------------------------
+
+
+def _check(given: argparse.Namespace) -> int:
+    from app.server.upkeep import check
+
+    faults = check(_server_settings(given))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print("nothing is wrong")
+    return CONFIGURATION if faults else DONE
+
+
+def _backup(given: argparse.Namespace) -> int:
+    from app.server.upkeep import backup
+
+    backup(_server_settings(given), given.file)
+    print(f"wrote {given.file}; the sealing key is not in it: keep it elsewhere, and safe")
+    return DONE
+
+
+def _restore(given: argparse.Namespace) -> int:
+    from app.server.upkeep import restore
+
+    restore(_server_settings(given), given.file)
+    print("restored; nothing reaches an MTA until you push")
+    return DONE
+
+
+def _token_create(given: argparse.Namespace) -> int:
+    from app.server.upkeep import create_token
+
+    print(create_token(_server_settings(given), given.name, given.scopes))
+    return DONE
+
+
+def _token_list(given: argparse.Namespace) -> int:
+    from app.server.upkeep import list_tokens
+
+    for line in list_tokens(_server_settings(given)):
+        print(line)
+    return DONE
+
+
+def _token_revoke(given: argparse.Namespace) -> int:
+    from app.server.upkeep import revoke_token
+
+    revoke_token(_server_settings(given), given.id)
+    return DONE
+
+
+# --- one question -----------------------------------------------------------------------------
+
+_ASKED = ("recipient", "sender", "client", "auth_user", "helo", "tag", "mta", "draw", "explain")
+
+
+def _resolve(given: argparse.Namespace) -> int:
+    question = {name: getattr(given, name) for name in _ASKED}
+    question = {name: value for name, value in question.items() if value not in (None, False)}
+    server = given.server or os.environ.get("RELAYMAP_SERVER")
+    if server:
+        answer = _ask_server(server, _token(given), question)
+    else:
+        from app.server.upkeep import resolve
+
+        answer = resolve(_server_settings(given), question)
+    if given.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(answer)))
+    return DONE
+
+
+def _token(given: argparse.Namespace) -> str:
+    state_dir = Path(os.environ.get("RELAYMAP_STATE_DIR") or "/var/lib/relaymap")
+    path: Path = given.token_file or state_dir / "admin.token"
+    return path.read_text(encoding="ascii").strip()
+
+
+class _Answered(ControlError):
+    """The server answered with a problem.
+
+    Attributes:
+        exit_code: of sysexits.h.
+    """
+
+    code = "answered"
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.exit_code = _STATUSES.get(status, OUR_FAULT if status >= 500 else REFUSED)
+
+
+_STATUSES = {
+    401: NOT_PERMITTED,
+    403: NOT_PERMITTED,
+    404: NOT_FOUND,
+    412: TRY_AGAIN,
+    429: TRY_AGAIN,
+    503: TRY_AGAIN,
+}
+
+
+class _Unreachable(ControlError):
+    """No answer that is one."""
+
+    code = "unreachable"
+    exit_code = UNREACHABLE
+
+
+def _ask_server(server: str, token: str, question: dict[str, object]) -> dict[str, object]:
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    if not server.startswith(("http://", "https://")):
+        raise _Unreachable("write the server as http://host:port or https://host:port")
+    request = Request(  # noqa: S310  the scheme was looked at
+        server.rstrip("/") + "/v1/resolve",
+        json.dumps(question).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    try:
+        with urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310  as above
+            return _object(answer.read())
+    except HTTPError as error:
+        with error:
+            problem = _object(error.read())
+        raise _Answered(error.code, _said(problem)) from None
+    except (URLError, HTTPException, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        raise _Unreachable(f"the server cannot be reached: {reason}") from None
+
+
+_PATIENCE_S = 15
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        read = json.loads(body)
+    except ValueError:
+        raise _Unreachable("what answers there is no Relaymap server") from None
+    if not isinstance(read, dict):
+        raise _Unreachable("what answers there is no Relaymap server")
+    return read
+
+
+def _said(problem: dict[str, object]) -> str:
+    errors = problem.get("errors")
+    found = errors if isinstance(errors, list) else []
+    lines = [f"{each.get('pointer')}: {each.get('detail')}" for each in found]
+    return "\n".join(
+        [str(problem.get("detail")), *lines]
+        if len(lines) > 1
+        else lines or [str(problem.get("detail"))]
+    )
+
+
+def _lines(answer: dict[str, object]) -> list[str]:
+    """The outcome in one line; with a trace, a line for each rule that was tried."""
+    said = [str(answer["outcome"])]
+    said += [str(answer[name]) for name in ("url", "because") if answer.get(name)]
+    lines = [" ".join(said)]
+    trace = answer.get("trace")
+    for step in trace if isinstance(trace, list) else []:
+        verdict = "matches" if step["matched"] else f"does not match: {step['because']}"
+        lines.append(f"  {step['rule']} {verdict}")
+    return lines

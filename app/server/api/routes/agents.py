@@ -1,0 +1,53 @@
+"""What the agent beside an MTA asks and says; its token is good for that MTA alone."""
+
+from typing import Annotated
+
+from fastapi import Query, Response
+
+from app.server.api import v1
+from app.server.api.auth import AgentOf
+from app.server.api.parameters import QueryInt
+from app.server.api.problems import responses
+from app.server.api.services import Control
+from app.server.api.v1 import Line
+from app.server.pushes import MAX_WAIT_S
+from app.wire import Report, Wanted
+
+router = v1.router("agents")
+
+Known = Annotated[
+    QueryInt, Query(ge=0, le=2**53, description="The newest push that the agent remembers.")
+]
+WaitSeconds = Annotated[
+    QueryInt, Query(ge=0, le=int(MAX_WAIT_S), description="How long to wait for a newer one.")
+]
+
+
+@router.get(
+    "/agent/wanted",
+    summary="What is my MTA to serve?",
+    response_model=Wanted,
+    responses={204: {"description": "Nothing newer came in that time."}, **responses(404)},
+)
+async def get_wanted(
+    mta: AgentOf, services: Control, known: Known = 0, wait: WaitSeconds = 0
+) -> Response:
+    """The newest push for the caller's MTA, with the whole model, once there is one to apply.
+
+    Secrets come along for the labels that the model's rules use, and for no other.
+    """
+    wanted = await services.pushes.wanted(mta, known, float(wait))
+    if wanted is None:
+        return Response(status_code=204)
+    return Line(wanted.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
+
+
+@router.post(
+    "/agent/reports",
+    summary="Say what my MTA serves",
+    status_code=204,
+    responses=responses(404, 409),
+)
+async def report_state(mta: AgentOf, services: Control, report: Report) -> None:
+    """What the agent sees: how its MTA stands, and how an apply goes on or ended."""
+    await services.pushes.report(mta, report)

@@ -1,0 +1,181 @@
+"""MTAs: which there are, how each stands, what it can do, and what its files would be."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Body, Header, Path, Query, Response
+from pydantic import JsonValue
+
+from app.routing.errors import NameTaken, Unknown
+from app.server.api import v1
+from app.server.api.auth import MtaWriter, Reader
+from app.server.api.dry_run import DryRun
+from app.server.api.pages import Page
+from app.server.api.parameters import QueryFlag
+from app.server.api.problems import responses
+from app.server.api.refusals import AlreadyThere
+from app.server.api.schemas.mta import (
+    Capabilities,
+    MtaIn,
+    MtaOut,
+    MtaPage,
+    MtaPatch,
+    MtaStatus,
+    Preview,
+)
+from app.server.api.schemas.texts import Name
+from app.server.api.services import Control, Services
+from app.server.api.writing import patched, same_name
+from app.server.edit import utc_now
+from app.server.fleet import MtaNeverSeen, version_of
+from app.server.preview import capability_rows, preview, target_of
+from app.server.storage import MtaRow
+
+router = v1.router("MTAs")
+
+MtaPath = Annotated[Name, Path(description="Name of an MTA.")]
+CreateOnly = Annotated[
+    str | None, Header(alias="If-None-Match", description="`*`: only create, else 412.")
+]
+VersionQuery = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{1,2}\.[0-9]{1,3}$",
+        description="Render for this version of OpenSMTPD, whatever the agent reported.",
+        examples=["6.8"],
+    ),
+]
+DiffQuery = Annotated[QueryFlag, Query(description="Only what differs from what is live.")]
+_ORDER = "mtas"
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+@router.get("/mtas", summary="List MTAs")
+async def list_mtas(_: Reader, services: Control, page: Page) -> MtaPage:
+    """Every MTA, by name."""
+    rows = await services.store.mtas()
+    cut = page.cut(_ORDER, {row.name: MtaOut.of(row) for row in rows})
+    return MtaPage(items=cut.items, next_cursor=cut.next_cursor)
+
+
+@router.get("/mtas/{mta}", summary="Read an MTA", responses=responses(404))
+async def get_mta(_: Reader, services: Control, mta: MtaPath) -> MtaOut:
+    """What clients wrote about an MTA; how it stands is its status."""
+    return MtaOut.of(await services.store.mta(mta))
+
+
+@router.put(
+    "/mtas/{mta}",
+    summary="Create or replace an MTA",
+    responses={201: {"model": MtaOut, "description": "Created"}, **responses(409, 412)},
+)
+async def put_mta(
+    _: MtaWriter,
+    services: Control,
+    mta: MtaPath,
+    body: MtaIn,
+    response: Response,
+    dry_run: DryRun,
+    if_none_match: CreateOnly = None,
+) -> MtaOut:
+    """Creates the MTA (201) or replaces it (200). Nothing reaches it before a push names it."""
+    same_name(body.name, mta)
+    row = _row(mta, body)
+    created = await _put(services, row, create_only=if_none_match == "*", dry_run=dry_run)
+    if created:
+        response.status_code = 201
+        if not dry_run:
+            response.headers["Location"] = f"/v1/mtas/{mta}"
+    return MtaOut.of(row if dry_run else await services.store.mta(mta))
+
+
+@router.patch("/mtas/{mta}", summary="Change an MTA", responses=responses(404))
+async def patch_mta(
+    _: MtaWriter,
+    services: Control,
+    mta: MtaPath,
+    body: Annotated[MtaPatch, Body(media_type=_MERGE_PATCH)],
+    dry_run: DryRun,
+) -> MtaOut:
+    """A JSON merge patch (RFC 7396)."""
+    before = await services.store.mta(mta)
+    written: dict[str, JsonValue] = {"driver": before.driver, "description": before.description}
+    merged = patched(MtaIn, written, body)
+    same_name(merged.name, mta)
+    row = _row(mta, merged)
+    await _put(services, row, create_only=False, dry_run=dry_run)
+    return MtaOut.of(row if dry_run else await services.store.mta(mta))
+
+
+@router.delete("/mtas/{mta}", summary="Forget an MTA", status_code=204, responses=responses(404))
+async def delete_mta(_: MtaWriter, services: Control, mta: MtaPath, dry_run: DryRun) -> None:
+    """Its agent's tokens end with it. The MTA itself goes on serving what it serves."""
+    if dry_run:
+        await services.store.mta(mta)
+        return
+    await services.store.delete_mta(mta, utc_now())
+    services.tokens.forget()
+    services.pushes.left(mta)
+
+
+@router.get("/mtas/{mta}/status", summary="How does an MTA stand?", responses=responses(404))
+async def get_mta_status(_: Reader, services: Control, mta: MtaPath) -> MtaStatus:
+    """What was pushed to it, what its agent sees, and whether that is the same."""
+    return MtaStatus.of(await services.pushes.standing(mta))
+
+
+@router.get("/mtas/{mta}/capabilities", summary="What can an MTA do?", responses=responses(404))
+async def get_mta_capabilities(_: Reader, services: Control, mta: MtaPath) -> Capabilities:
+    """What the version that its agent reported does of the grammar, and where it differs."""
+    row = services.fleet.report(mta)
+    said = None if row is None else row.report.version
+    return Capabilities.of(
+        (await services.store.mta(mta)).driver, said, capability_rows(version_of(said))
+    )
+
+
+@router.get(
+    "/mtas/{mta}/preview", summary="What would its files be?", responses=responses(404, 409)
+)
+async def get_mta_preview(
+    _: Reader,
+    services: Control,
+    mta: MtaPath,
+    version: VersionQuery = None,
+    diff: DiffQuery = False,  # noqa: FBT002  a query parameter
+) -> Preview:
+    """The files as a push of the head would make them; what is secret shows as `********`."""
+    row = services.fleet.report(mta)
+    table = services.live.current().table
+    target = target_of(None if row is None else row.report, table, version_of(version))
+    if target is None:
+        raise MtaNeverSeen
+    live = await services.pushes.table_live(mta)
+    seen = await asyncio.to_thread(preview, target, table, live)
+    return Preview.of(table.revision, seen, only_diff=diff)
+
+
+def _row(mta: str, body: MtaIn) -> MtaRow:
+    now = utc_now()
+    return MtaRow(mta, body.driver.value, body.description, now, now)
+
+
+async def _put(services: Services, row: MtaRow, *, create_only: bool, dry_run: bool) -> bool:
+    """Store an MTA; whether it was created.
+
+    Raises:
+        AlreadyThere: it was only to be created.
+    """
+    try:
+        if not dry_run:
+            created = await services.store.put_mta(row, create_only=create_only)
+            services.fleet.joined(row)
+            return created
+        await services.store.mta(row.name)
+    except NameTaken as taken:
+        raise AlreadyThere("MTA") from taken
+    except Unknown:
+        return True
+    if create_only:
+        raise AlreadyThere("MTA")
+    return False

@@ -1,0 +1,130 @@
+"""What the files of an MTA would be, without an MTA: rendered here, with every secret masked."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from app.render.generation import Generation, Secret, Target, Tombstone
+from app.render.opensmtpd.render import render
+from app.render.opensmtpd.rows import CAPABILITIES, Capability, Version
+from app.render.opensmtpd.tombstones import actions_of, tombstones_for
+from app.render.plan import plan
+from app.routing.routing_table import RoutingTable
+from app.routing.rule import RelayAction
+from app.server.fleet import addresses_of, version_of
+from app.wire import Report
+
+MASK = "*" * 8
+DEFAULT_STATE_DIR = "/var/lib/relaymap-agent"
+_NEVER = 0
+"""When a tombstone goes is the agent's to say; it is in no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedFile:
+    """One file, masked, and how it differs from the one that is live.
+
+    Attributes:
+        diff: None where it was not asked for, or what is live is not known.
+    """
+
+    name: str
+    mode: int
+    content: str
+    diff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """The files that a push would make, and what the MTA would have to do.
+
+    Attributes:
+        reload: None where what is live is not known.
+    """
+
+    version: Version
+    reload: str | None
+    files: tuple[PreviewedFile, ...]
+
+
+def capability_rows(version: Version | None) -> tuple[Capability, ...]:
+    """What a version can do; every row where the version is not known."""
+    return tuple(row for row in CAPABILITIES if version is None or row.covers(version))
+
+
+def target_of(report: Report | None, table: RoutingTable, version: Version | None) -> Target | None:
+    """The MTA to render for, as its agent reported it; None where no version is known.
+
+    Args:
+        report: the last one; without it names of certificates, CAs and sources are taken on trust.
+        table: the routing.
+        version: instead of the one reported.
+    """
+    wanted = version or version_of(None if report is None else report.version)
+    if wanted is None:
+        return None
+    if report is None:
+        actions = [rule.action for rule in table.ordered if isinstance(rule.action, RelayAction)]
+        return Target(
+            wanted,
+            DEFAULT_STATE_DIR,
+            tuple(dict.fromkeys(source for action in actions for source in action.sources)),
+            _named(action.certificate for action in actions),
+            _named(action.ca for action in actions),
+        )
+    return Target(
+        wanted,
+        report.state_dir or DEFAULT_STATE_DIR,
+        addresses_of(report),
+        tuple(report.certificates),
+        tuple(report.cas),
+        tuple(
+            Tombstone(each.action, each.text, tuple(each.relays), each.retire_at)
+            for each in report.tombstones
+        ),
+    )
+
+
+def _named(names: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def preview(target: Target, table: RoutingTable, live: RoutingTable | None) -> Previewed:
+    """The files of a routing beside those of the routing that is live, if that is known.
+
+    Raises:
+        NotExpressible: the MTA cannot do it; with every reason.
+    """
+    old = None if live is None else render(live, _masked(live), target)
+    new = render(table, _masked(table), target)
+    if old is not None:
+        bare = render(table, _masked(table), replace(target, tombstones=()))
+        stones = tombstones_for(actions_of(old), actions_of(bare), target.tombstones, _NEVER)
+        new = render(table, _masked(table), replace(target, tombstones=stones))
+    reload = None if old is None else plan(old, new).reload.value
+    return Previewed(target.version, reload, tuple(_files(new, old)))
+
+
+def _masked(table: RoutingTable) -> dict[str, Secret]:
+    return {
+        label: Secret(label, credential.revision, MASK, MASK)
+        for label, credential in table.credentials.items()
+    }
+
+
+def _files(new: Generation, old: Generation | None) -> Iterable[PreviewedFile]:
+    before = {} if old is None else {file.name: file.content.decode() for file in old.files}
+    for file in new.files:
+        text = file.content.decode()
+        was = before.pop(file.name, "")
+        diff = None if old is None else _diff(file.name, was, text)
+        yield PreviewedFile(file.name, file.mode, text, diff)
+    for name, was in before.items():
+        yield PreviewedFile(name, _NEVER, "", _diff(name, was, ""))
+
+
+def _diff(name: str, before: str, after: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"live/{name}", name
+    )
+    return "".join(lines)
