@@ -21,7 +21,7 @@ from app.agent.prepare import Preparer
 from app.agent.report import Reporter
 from app.agent.supervise import Supervise
 from app.agent.systemd import Systemd
-from app.observe import event
+from app.observe import event, start_log
 from app.routing.errors import ControlError
 from app.settings import AgentSettings
 from app.settings import Control as ControlSetting
@@ -36,17 +36,17 @@ class CannotRun(ControlError):
     code = "cannot-run"
 
 
-def main(settings: AgentSettings) -> None:
-    """Run an agent until SIGTERM or SIGINT.
+def run(settings: AgentSettings) -> None:
+    """Run an agent until SIGTERM or SIGINT; what is being applied then is still finished.
 
     Raises:
         CannotRun, AnotherAgent, Unanswered: it could not begin.
     """
-    asyncio.run(run(settings))
+    start_log(settings.log and settings.log.value, settings.log_level.value)
+    asyncio.run(_run(settings))
 
 
-async def run(settings: AgentSettings) -> None:
-    """Run an agent until SIGTERM or SIGINT; what is being applied then is still finished."""
+async def _run(settings: AgentSettings) -> None:
     if os.geteuid() != 0:
         raise CannotRun("the agent needs root: smtpctl speaks with nobody else")
     os.umask(0o077)

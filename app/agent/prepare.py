@@ -16,8 +16,9 @@ from app.agent.operator_file import Declared
 from app.agent.process import Identity
 from app.agent.queue import Scan
 from app.render import plan
-from app.render.generation import Generation, Secret, Target, Tombstone
+from app.render.generation import Generation, Secret, Target
 from app.render.opensmtpd import render
+from app.render.opensmtpd.read_back import check_read_back
 from app.render.opensmtpd.tombstones import actions_of, tombstones_for
 from app.routing.errors import ControlError
 from app.routing.model import model_digest, read_model
@@ -84,7 +85,7 @@ class _Rendered:
     """Files, and what it takes to serve them after the ones before."""
 
     files: Generation
-    tombstones: tuple[Tombstone, ...]
+    target: Target
     reload: Reload
     tables: tuple[str, ...]
     actions: frozenset[str]
@@ -132,7 +133,7 @@ class Preparer:
         self._at("render")
         rendered = self._render(table, secrets, place, memory)
         self._at("read-back")
-        _refuse_another_meaning(rendered.files, table)
+        check_read_back(table, secrets, rendered.files, rendered.target)
         self._at("would-strand")
         if rendered.reload is Reload.RESTART:
             _refuse_to_strand(place, memory, rendered.actions)
@@ -163,7 +164,7 @@ class Preparer:
             tuple(sorted(place.declared.certificates)),
             tuple(sorted(place.declared.cas)),
         )
-        files, graves = self._with_tombstones(table, secrets, target, place, frozenset())
+        files, target = self._with_tombstones(table, secrets, target, place, frozenset())
         planned = plan.plan(place.old, files)
         reload = Reload(planned.reload.value)
         if reload is Reload.RESTART or place.running is None or place.drifted:
@@ -173,9 +174,9 @@ class Preparer:
             over = frozenset(t.action for t in buried) - {
                 t.action for t in tombstones.kept(buried, self._now_s(), place.scan)
             }
-            files, graves = self._with_tombstones(table, secrets, target, place, over)
+            files, target = self._with_tombstones(table, secrets, target, place, over)
         actions = place.declared.actions | actions_of(files).keys()
-        return _Rendered(files, graves, reload, planned.tables, frozenset(actions))
+        return _Rendered(files, target, reload, planned.tables, frozenset(actions))
 
     def _with_tombstones(
         self,
@@ -184,7 +185,7 @@ class Preparer:
         target: Target,
         place: Place,
         over: frozenset[str],
-    ) -> tuple[Generation, tuple[Tombstone, ...]]:
+    ) -> tuple[Generation, Target]:
         """The files with every action that goes kept as a tombstone, less those that are `over`."""
         bare = render.render(table, secrets, target)
         old = {name: act for name, act in actions_of(place.old).items() if name not in over}
@@ -193,8 +194,9 @@ class Preparer:
         kept = [each for each in place.live.origin.tombstones if each.action not in over]
         graves = tombstones_for(old, actions_of(bare).keys(), kept, when)
         if not graves:
-            return bare, ()
-        return render.render(table, secrets, replace(target, tombstones=graves)), graves
+            return bare, target
+        target = replace(target, tombstones=graves)
+        return render.render(table, secrets, target), target
 
     async def _check(
         self,
@@ -253,10 +255,6 @@ def _model(wanted: Wanted) -> RoutingTable:
     return table
 
 
-def _refuse_another_meaning(files: Generation, table: RoutingTable) -> None:
-    """Raises NotTheModel unless reading the rendered files gives the model back."""
-
-
 def _refuse_to_strand(place: Place, memory: Memory, actions: frozenset[str]) -> None:
     """Let no restart take an action away that smtpd runs with, unless we retired it ourselves.
 
@@ -282,7 +280,7 @@ def _origin(wanted: Wanted, rendered: _Rendered) -> Origin:
         wanted.model_digest,
         wanted.push,
         rendered.reload,
-        rendered.tombstones,
+        rendered.target.tombstones,
     )
 
 

@@ -1,5 +1,9 @@
 """A machine with a real smtpd, sinks around it, and an agent that is told what to do."""
 
+import contextlib
+import os
+import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,6 +32,9 @@ def operator(*lines: str, include: str = INCLUDE) -> Settings:
     )
 
 
+_LIMIT_S = 30
+
+
 class AgentFailed(Exception):
     """The agent met an error that none of its own promises to."""
 
@@ -54,6 +61,15 @@ class Machine:
         agent = Channel.open(namespace, script)
         return cls(namespace, sinks, smtpd, agent, Injector.open(namespace))
 
+    def fresh(self) -> Self:
+        """Forget everything that smtpd, the agent and the sinks have on disk or in memory."""
+        self.end_smtpd()
+        self.namespace.run(["sh", "-c", f"rm -rf {STATE_DIR} /var/spool/smtpd"])
+        self.smtpd.configure(operator())
+        self.site()
+        self.sinks.forget()
+        return self
+
     def site(self, **site: Any) -> None:
         """Say where the agent works, if not as usual."""
         self.agent.call("open", **site)
@@ -74,14 +90,6 @@ class Machine:
         ended = self.do("apply", wanted=wanted, **arguments)
         return ended["state"], ended["reload"]
 
-    def send(self, domain: str) -> str:
-        """Send one message and answer the reply's code."""
-        probe = f"probe-{next(self._probes)}"
-        reply = self.injector.send(
-            [Submission(probe, "s@sender.test", f"u@{domain}", PORT, client="127.0.0.1")]
-        )[0]
-        return str(reply.code)
-
     def goes_to(self, domain: str) -> str:
         """Send one message and answer which sink took it, or the reply's code if it was refused."""
         probe = f"probe-{next(self._probes)}"
@@ -92,6 +100,24 @@ class Machine:
         (taken,) = self.sinks.wait_for(1, lambda delivery: delivery.probe == probe)
         return taken.sink
 
+    def pids(self) -> list[int]:
+        """Answer the pids of all processes of smtpd."""
+        found = []
+        for pid in self.namespace.pids():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text("utf-8").strip() == "smtpd":
+                    found.append(pid)
+        return found
+
+    def end_smtpd(self) -> None:
+        """End smtpd behind the agent's back, and wait until all of it is gone."""
+        for pid in self.pids()[:1]:
+            os.kill(pid, signal.SIGTERM)
+        limit = time.monotonic() + _LIMIT_S
+        while self.pids():
+            assert time.monotonic() < limit, "smtpd does not end"
+            time.sleep(0.01)
+
     def read(self, path: str) -> str:
         """Answer the text of a file inside."""
-        return self.namespace.outside(path).read_text("utf-8")
+        return self.namespace.run(["cat", path]).stdout
