@@ -34,29 +34,24 @@ class Ward:
     smtpd: Smtpd
     sinks: Sinks
     injector: Injector
-    settings: Settings
     version: tuple[int, int]
     _log_from: int = 0
     _round: int = 0
 
     @classmethod
-    def open(cls, settings: Settings | None = None) -> Self:
+    def open(cls) -> Self:
         """Make the machine, and all in it but the routing."""
         namespace = Namespace.open()
         Dns.open(namespace, world.ZONE)
         smtpd = Smtpd(namespace)
         declarations = world.furnish(smtpd)
-        if settings is None:
-            settings = Settings(
-                world.LISTENERS, world.USERS, declarations, include=f"{LIVE}/{CONF}"
-            )
-        smtpd.configure(settings)
+        include = f"{LIVE}/{CONF}"
+        smtpd.configure(Settings(world.LISTENERS, world.USERS, declarations, include))
         return cls(
             namespace,
             smtpd,
             Sinks.open(namespace, *world.SINKS),
             Injector.open(namespace, CIPHERS_6_8),
-            settings,
             smtpd.version(),
         )
 

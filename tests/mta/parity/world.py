@@ -123,7 +123,7 @@ OWN_ADDRESSES: frozenset[IPAddress] = LOOPBACK | {
     ip_address("203.0.113.5"),
     ip_address("2001:db8:ffff::5"),
 }
-USERS = {"alice": "a-word", "bob": "b-word", "carol@corp.test": "c-word"}
+USERS = {"alice": "a-word", "bob": "b-word", "carol": "c-word", "carol@corp.test": "d-word"}
 LISTENERS = (
     Listener(27301, logins=True),
     Listener(27302, "SUB", logins=True),
