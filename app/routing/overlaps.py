@@ -85,7 +85,10 @@ def _excludes(one: Match, other: Match) -> bool:
 def _always_takes(table: RoutingTable, rule: Rule) -> bool:
     """Whether a rule that matches decides: its table, if any, has a default."""
     via = rule.action.via if isinstance(rule.action, RelayAction) else None
-    return not isinstance(via, ViaTable) or table.tables[via.name].default is not None
+    if not isinstance(via, ViaTable):
+        return True
+    found = table.tables.get(via.name)
+    return found is not None and found.default is not None
 
 
 class _Filed:

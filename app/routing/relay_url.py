@@ -70,7 +70,7 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_PARTS = re.compile(r"(?P<host>\[[^\]]*\]|[^\[\]:]*)(?::(?P<port>.*))?", re.DOTALL)
+_PARTS = re.compile(r"(?P<host>\[[^\]]*\]|[^\[\]:]*)(?::(?P<port>[^:]*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def parse_relay_url(text: str) -> RelayURL:
     label, rest = _split_label(rest)
     parts = _PARTS.fullmatch(rest)
     if parts is None:
-        raise Refused("bad-host", "the host is not valid; write an IPv6 address as [2001:db8::1]")
+        raise Refused("bad-host", "the host is not valid: an IPv6 address stands in brackets")
     host = parse_host(parts["host"])
     return RelayURL(schema, label, host, _parse_port(parts["port"]))
 
