@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -110,13 +110,15 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def open_services(settings: ServerSettings) -> AsyncIterator[Services]:
+async def open_services(
+    settings: ServerSettings, now: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Services]:
     """Everything that the API works with, from the database on; closed again at the end."""
     store = await open_store(settings)
     try:
-        if await first_token(store, settings.token_path, utc_now()):
+        if await first_token(store, settings.token_path, now()):
             event("first-token-written", path=str(settings.token_path))
-        yield await _services(store, settings)
+        yield await _services(store, settings, now)
     finally:
         await store.close()
 
@@ -131,17 +133,19 @@ async def restore_store(settings: ServerSettings, backup: Path) -> None:
     await DatabaseStore.restore(settings.store_url, settings.key_path, backup)
 
 
-async def _services(store: Store, settings: ServerSettings) -> Services:
+async def _services(
+    store: Store, settings: ServerSettings, now: Callable[[], datetime]
+) -> Services:
     metrics = Metrics()
-    editor = await Editor.start(store)
+    editor = await Editor.start(store, now)
     fleet = await Fleet.start(store)
     pins = Pins(store, editor.live, editor.table_at)
     return Services(
         store=store,
         editor=editor,
         fleet=fleet,
-        pushes=Pushes(store, editor.live, fleet, pins, metrics=metrics, now=utc_now),
-        tokens=TokenBook(store, utc_now),
+        pushes=Pushes(store, editor.live, fleet, pins, metrics=metrics, now=now),
+        tokens=TokenBook(store, now),
         resolver=MxResolver(settings.dns_servers),
         options=Options(
             allowed_hosts=frozenset(host.lower() for host in settings.allowed_hosts),

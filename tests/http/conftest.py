@@ -1,0 +1,61 @@
+"""A whole server in this process, over a real SQLite file, spoken to without a socket."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.server.api.app import create_app
+from app.server.api.services import Services
+from app.server.main import open_services
+from app.settings import ServerSettings
+
+BASE = "http://localhost"
+
+
+class Clock:
+    """The server's time, which a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServerSettings:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir(0o700)
+    return ServerSettings(state_dir=state_dir)
+
+
+@pytest.fixture
+async def services(settings: ServerSettings, clock: Clock) -> AsyncIterator[Services]:
+    async with open_services(settings, clock) as opened:
+        yield opened
+        opened.pushes.close()
+
+
+@pytest.fixture
+def admin_token(services: Services, settings: ServerSettings) -> str:
+    return settings.token_path.read_text().strip()
+
+
+@pytest.fixture
+async def api(services: Services, admin_token: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose token may do everything."""
+    headers = {"Authorization": f"Bearer {admin_token}"}
+    transport = httpx.ASGITransport(app=create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
+        yield client
