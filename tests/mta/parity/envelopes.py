@@ -12,7 +12,7 @@ from app.routing.envelope import (
 )
 from tests.mta.bed.injector import SOCKET, Submission
 from tests.mta.parity import world
-from tests.mta.parity.tables import HELOS, LOCALS, RECIPIENT_DOMAINS, SENDER_DOMAINS, UNREACHABLE
+from tests.mta.parity.tables import HELOS, LOCALS, MX_ONLY, RECIPIENT_DOMAINS, SENDER_DOMAINS
 from tests.mta.parity.world import Client
 
 REFUSED_FORMS = ('"quoted"@a.test', "a..b@a.test", ".joe@b.test", "joe@a.test.", "joe@a..test")
@@ -109,7 +109,7 @@ def _recipient(random: Random) -> str:
     choice = random.random()
     if choice < 0.03:
         return random.choice(LITERALS)
-    domains = UNREACHABLE if choice < 0.15 else RECIPIENT_DOMAINS
+    domains = MX_ONLY if choice < 0.15 else RECIPIENT_DOMAINS
     return _spelt(random, f"{random.choice(LOCALS)}@{random.choice(domains)}")
 
 

@@ -113,8 +113,12 @@ def sinks_of(candidate: Candidate) -> list[Sink]:
 
 
 def _addresses(host: str) -> list[str]:
-    records = world.ZONE[host]
-    return [str(text) for kind in ("A", "AAAA") for text in records.get(kind, ())]  # type: ignore[union-attr]
+    return _records(host, "A") + _records(host, "AAAA")
+
+
+def _records(name: str, kind: str) -> list[str]:
+    found = world.ZONE.get(name, {}).get(kind, ())
+    return [] if isinstance(found, str | int) else list(found)
 
 
 def _is_over(candidate: Candidate, delivery: Delivery) -> bool:
@@ -136,18 +140,14 @@ def _is_over(candidate: Candidate, delivery: Delivery) -> bool:
 
 def mx_answer(domain: str, uniform: float = 0.0) -> MxAnswer:
     """Answer what a look-up of a domain's exchangers finds in the zone."""
-    records = world.ZONE.get(domain)
-    if records is None:
+    end = next(iter(_records(domain, "CNAME")), domain).rstrip(".")
+    if end not in world.ZONE:
         return mx.NXDOMAIN
-    if "status" in records:
+    if "status" in world.ZONE[end]:
         return mx.DNS_FAILURE
-    found = [(int(n), host) for n, host in (str(text).split() for text in records.get("MX", ()))]  # type: ignore[union-attr]
-    hosts = [host.rstrip(".") for _, host in found] or [domain]
-    return mx.answer(domain, found, {host for host in hosts if not _has_address(host)}, uniform)
-
-
-def _has_address(host: str) -> bool:
-    return bool({"A", "AAAA"} & set(world.ZONE.get(host, {})))
+    records = [(int(number), host) for number, host in map(str.split, _records(end, "MX"))]
+    hosts = [host.rstrip(".") for _, host in records] or [end]
+    return mx.answer(end, records, {host for host in hosts if not _addresses(host)}, uniform)
 
 
 def resolution(table: RoutingTable, envelope: Envelope, uniform: float = 0.0) -> Resolution:

@@ -18,7 +18,7 @@ RULES = 6
 """Enabled rules of every table, so that each position is as often there as the others."""
 
 RECIPIENT_DOMAINS = ("a.test", "x.a.test", "y.x.a.test", "b.test", "x.b.test", "null.test")
-UNREACHABLE = ("fail.test", "nothing.test", "dead.test", "nx.test", "x.nx.test")
+MX_ONLY = ("alias.test", "fail.test", "nothing.test", "dead.test", "nx.test", "x.nx.test")
 SENDER_DOMAINS = ("s.test", "m.s.test", "d.m.s.test", "t.test")
 LOCALS = ("joe", "bulk", "joe+x", "a.b")
 HELOS = ("mx.h.test", "a.h.test", "b.a.h.test", "h.test", "localhost")

@@ -85,6 +85,7 @@ ZONE: Zone = {
     "y.x.a.test": {"MX": ["10 mx3.zone.test."]},
     "b.test": {"MX": ["10 mx2.zone.test.", "10 mx3.zone.test."]},
     "x.b.test": {"MX": ["5 mx6.zone.test."]},
+    "alias.test": {"CNAME": ["a.test."]},
     "fail.test": {"status": "SERVFAIL"},
     "null.test": {"MX": ["0 ."]},
     "nothing.test": {"TXT": ["x"]},
