@@ -2,7 +2,6 @@
 
 from collections import Counter
 from email.message import Message
-from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -44,7 +43,6 @@ async def _refuse_media_type(request: Request) -> None:
         )
 
 
-@lru_cache(maxsize=1024)
 def _media_types(route: APIRoute) -> tuple[str, ...]:
     documented = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
     field = route.body_field
@@ -72,7 +70,6 @@ async def _refuse_unknown_parameters(request: Request) -> None:
         raise BadParameter(*found)
 
 
-@lru_cache(maxsize=1024)
 def _query_parameters(route: APIRoute) -> frozenset[str]:
     return frozenset(_names(route.dependant))
 
