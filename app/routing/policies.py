@@ -62,7 +62,7 @@ def hash_key(relays: Relays, draw: Draw) -> list[Ranked]:
     its weight changes nobody else's time, so only keys to or from that relay move.
     """
     key = _hash64(draw.key)
-    waiting = [-log(_uniform(key ^ _hash64(relay.name))) / relay.weight for relay in relays]
+    waiting = [-log(_uniform(key ^ _seed(relay.name))) / relay.weight for relay in relays]
     order = sorted(range(len(relays)), key=waiting.__getitem__)
     return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
 
@@ -128,10 +128,14 @@ def _all_to(place: int, relays: Relays) -> list[float]:
     return [float(n == place) for n in range(len(relays))]
 
 
-@lru_cache(maxsize=65_536)
 def _hash64(text: str) -> int:
     """64 bits of a text, alike in every process (hash() is salted in each)."""
     return int.from_bytes(blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")
+
+
+@lru_cache(maxsize=16_384)
+def _seed(relay: str) -> int:
+    return _hash64(relay)
 
 
 _MASK = (1 << 64) - 1
