@@ -160,4 +160,5 @@ def server() -> Iterator[Server]:
         try:
             yield running
         finally:
-            running.stop()
+            # Not SIGTERM, which waits for clients; nor SIGINT, which tidies up what goes anyway.
+            running.stop(signal.SIGQUIT)
