@@ -146,7 +146,7 @@ def paint_piece(keys: Keys, piece: Piece, value: Value) -> None:
     """Give a value to the keys that a regular expression of ours matches."""
     if piece.lead == WHOLE:
         keys.paint_one(piece.text, value)
-    elif piece.lead == LONGER or not piece.text:
+    elif piece.lead == LONGER or (piece.lead == ANY and not piece.text):
         keys.paint_longer(piece.text, value)
     elif piece.lead == ANY:
         keys.paint_ending(piece.text, value)
