@@ -1,0 +1,124 @@
+"""Servers under measurement: Relaymap and a bare ASGI app, each in a process of its own.
+
+Both run on the same uvicorn, loop and parser, and end with this process.
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_LIMIT_S = 60.0
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        token: what to send as bearer; "" where nothing is asked for.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    token: str
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that is kept open."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def call(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: object = None,
+        kind: str = "application/json",
+    ) -> dict[str, object]:
+        """The JSON answer of one call.
+
+        Raises:
+            RuntimeError: the answer is not a success.
+        """
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
+        text = None if body is None else json.dumps(body)
+        connection.request(method, path, text, headers)
+        answer = connection.getresponse()
+        raw = answer.read()
+        if not 200 <= answer.status < 300:
+            raise RuntimeError(f"{method} {path}: {answer.status}")
+        found: dict[str, object] = json.loads(raw) if raw else {}
+        return found
+
+    def cpu_s(self) -> float:
+        """Processor time that the server has used, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def relaymap(state_dir: Path) -> Iterator[Server]:
+    """Relaymap on an empty database in `state_dir`."""
+    port = free_port()
+    settings = {
+        "RELAYMAP_STATE_DIR": str(state_dir),
+        "RELAYMAP_PORT": str(port),
+        "RELAYMAP_LOG_LEVEL": "warning",
+    }
+    with _running([sys.executable, "-m", "app", "serve"], settings, port) as process:
+        token = (state_dir / "admin.token").read_text().strip()
+        yield Server(process, port, token)
+
+
+@contextmanager
+def bare() -> Iterator[Server]:
+    """A bare ASGI app that parses what it is sent and answers a constant."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "bench.bare:app", "--port", str(port)]
+    command += ["--log-level", "warning", "--no-access-log"]
+    with _running(command, {}, port) as process:
+        yield Server(process, port, "")
+
+
+@contextmanager
+def _running(
+    command: list[str], settings: Mapping[str, str], port: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=os.environ | settings)  # noqa: S603  our own argv
+    try:
+        _wait_until_open(process, port)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError("the server ended before it listened")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the server did not listen in time")
