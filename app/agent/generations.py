@@ -4,6 +4,7 @@
     STATE_DIR/generations/7/     the files of generation 7, readable by the MTA's group
     STATE_DIR/generations/7.json what generation 7 is; it exists once the files are whole and synced
     STATE_DIR/intent.json        exists while `live` and the MTA are being moved
+    STATE_DIR/check/             what smtpd's own check is given to read, while it checks
     STATE_DIR/drifted/           files that somebody changed by hand, as they were found
     STATE_DIR/lock               held by the one agent of this directory
 
@@ -123,6 +124,7 @@ class Generations:
     def __init__(self, state_dir: Path, group: int) -> None:
         self.state_dir = state_dir
         self.live_link = state_dir / "live"
+        self.check_room = state_dir / "check"
         self._root = state_dir / "generations"
         self._intent = state_dir / "intent.json"
         self._spare = state_dir / "spare"
@@ -303,6 +305,7 @@ class Generations:
 
     def recover(self) -> Recovery:
         """Say what a crash left to be done, and remove what it left lying about."""
+        shutil.rmtree(self.check_room, ignore_errors=True)
         for leftover in (*self.state_dir.glob("*.new"), *self._root.glob("*.new"), self._spare):
             leftover.unlink(missing_ok=True)
         intent, live = self.intent(), self.live()

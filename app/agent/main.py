@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 
 from app.agent import queue
 from app.agent.apply import Applier
@@ -42,7 +41,7 @@ def run(settings: AgentSettings) -> None:
     Raises:
         CannotRun, AnotherAgent, Unanswered: it could not begin.
     """
-    start_log(settings.log and settings.log.value, settings.log_level.value)
+    start_log(None if settings.log is None else settings.log.value, settings.log_level.value)
     asyncio.run(_run(settings))
 
 
@@ -55,7 +54,7 @@ async def _run(settings: AgentSettings) -> None:
     generations.open()
     memory = MemoryFile(state_dir)
     memory.open()
-    control = _control(settings, state_dir)
+    control = _control(settings)
     mta = OpenSMTPD(settings.smtpd, settings.smtpctl, settings.smtpd_conf, control)
     preparer = Preparer(generations, mta, spool=queue.SPOOL, now_s=_now_s, at=_no_one)
     applier = Applier(
@@ -118,9 +117,9 @@ def group_of_mta() -> int:
     raise CannotRun(f"there is no group {' or '.join(_GROUPS)}: is OpenSMTPD installed?")
 
 
-def _control(settings: AgentSettings, state_dir: Path) -> Control:
+def _control(settings: AgentSettings) -> Control:
     if settings.control is ControlSetting.SUPERVISE:
-        return Supervise(settings.smtpd, settings.smtpd_conf, state_dir)
+        return Supervise(settings.smtpd, settings.smtpd_conf)
     return Systemd(settings.unit)
 
 

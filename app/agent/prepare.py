@@ -4,6 +4,7 @@ The steps, in this order: read, secrets, render, read-back, plan, would-strand, 
 """
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,7 +216,7 @@ class Preparer:
             NotIncluded, CheckRefused: it would not serve them.
         """
         live, own = self._generations.live_link, self._generations.directory(staged.number)
-        room = self._generations.state_dir / "check"
+        room = self._generations.check_room
         room.mkdir(mode=0o700, exist_ok=True)
         operator, ours = room / "smtpd.conf", room / CONF
         try:
@@ -228,8 +229,7 @@ class Preparer:
             said = said.replace(str(ours), str(live / CONF))
             raise CheckRefused(_masked(said, secrets.values())) from None
         finally:
-            for path in (operator, ours):
-                path.unlink(missing_ok=True)
+            shutil.rmtree(room)
 
     async def _look(self) -> Place:
         live = self._generations.live()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,6 +209,31 @@ def name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def arguments(pid: int) -> list[str]:
+    """What a process was started with; empty if it is gone."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [part.decode("utf-8", "replace") for part in line.removesuffix(b"\0").split(b"\0")]
+
+
+def neighbours() -> Iterator[int]:
+    """The pids of this machine, or container; from a host, those in its containers are left out."""
+    ours = _spaces("self")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and _spaces(entry.name) == ours:
+            yield int(entry.name)
+
+
+def _spaces(pid: str) -> tuple[str, str] | None:
+    try:
+        pids, network = (str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("pid", "net"))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return pids, network
 
 
 async def end(wanted: Identity, limit_s: float) -> None:

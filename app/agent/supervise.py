@@ -1,11 +1,9 @@
 """smtpd as the agent's child: started, started again when it dies, its log passed on."""
 
 import asyncio
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from app.agent import durable, process
+from app.agent import process
 from app.agent.control import NotServing
 from app.agent.process import Daemon, Identity
 from app.observe import event
@@ -21,9 +19,8 @@ _SETTLED_S = 60.0
 class Supervise:
     """The control `supervise`; `run` must be running for smtpd to be started again."""
 
-    def __init__(self, smtpd: Path, conf: Path, state_dir: Path) -> None:
+    def __init__(self, smtpd: Path, conf: Path) -> None:
         self._argv = [str(smtpd), "-d", "-f", str(conf)]
-        self._note = state_dir / "smtpd.json"
         self._daemon: Daemon | None = None
         self._identity: Identity | None = None
         self._said = ""
@@ -97,7 +94,6 @@ class Supervise:
         self._daemon, self._identity = daemon, process.identity(daemon.pid)
         if self._identity is None:
             raise NotServing("smtpd ended as soon as it was started")
-        durable.replace_json(self._note, asdict(self._identity))
         event("smtpd-started", pid=daemon.pid)
 
     async def _stop(self, limit_s: float) -> None:
@@ -111,11 +107,15 @@ class Supervise:
             await process.end(left, limit_s)
 
     def _left_behind(self) -> Identity | None:
-        document: Any = durable.read_json(self._note)
-        if document is None:
-            return None
-        noted = Identity(**document)
-        return noted if process.identity(noted.pid) == noted else None
+        """The smtpd that an agent before us started, and was killed before it could end it.
+
+        Found by what it was started with: an agent may be killed before it can note a pid.
+        """
+        started_with = self._argv[1:]
+        for pid in process.neighbours():
+            if process.name(pid) == "smtpd" and process.arguments(pid)[1:] == started_with:
+                return process.identity(pid)
+        return None
 
     def _heard(self, line: str) -> None:
         self._said = line

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from app.agent import main, queue
 from app.agent.apply import Applier
-from app.agent.generations import Generations, Intent, Origin, Staged
+from app.agent.generations import Generations, Origin, Staged
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Preparer
@@ -84,7 +84,7 @@ class Agent:
         self.memory = MemoryFile(state_dir)
         self.memory.open()
         smtpd, conf = Path(site.smtpd), Path(site.conf)
-        control = Supervise(smtpd, conf, state_dir)
+        control = Supervise(smtpd, conf)
         self.mta = OpenSMTPD(smtpd, Path("/usr/sbin/smtpctl"), conf, control, site.settle_s)
         now = (lambda: site.now_s) if site.now_s else (lambda: int(time.time()))
         self.preparer = Preparer(self.generations, self.mta, spool=queue.SPOOL, now_s=now, at=at)
@@ -112,8 +112,30 @@ class Agent:
         report = await Reporter(self.generations, self.mta, self.memory).look()
         return report.model_dump(mode="json")
 
-    async def begin(self, intent: dict[str, Any]) -> None:
-        self.generations.begin(Intent(**intent))
+    async def aftermath(self) -> dict[str, Any]:
+        """What a kill left on the disk, what recovery made of it, and what is seen then."""
+        torn = self.torn()
+        await self.recover()
+        return {"torn": torn, "left": self.left_over(), "report": await self.look()}
+
+    def torn(self) -> list[str]:
+        """What is torn on the disk: what smtpd would read, were it started now, is not whole."""
+        live = self.generations.live()
+        if live is None:
+            return ["live points nowhere"]
+        changed = [f"{live.number}/{name}" for name in self.generations.drift(live)]
+        digest = self.generations.read(live).digest(self.generations.seal)
+        return changed + ([] if digest == live.files_digest else ["files digest"])
+
+    def left_over(self) -> list[str]:
+        """What should be gone once an agent has recovered."""
+        live = self.generations.live()
+        number = "" if live is None else str(live.number)
+        generations = self.generations.state_dir / "generations"
+        found = {path.name for path in generations.iterdir()} - {number, f"{number}.json"}
+        usual = {"agent.json", "generations", "live", "lock", "seal.key"}
+        found |= {path.name for path in self.generations.state_dir.iterdir()} - usual
+        return sorted(found)
 
 
 class Forks:
