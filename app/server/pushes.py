@@ -137,9 +137,9 @@ class Pushes:
             Unknown: one of them is not there.
             NotTheHead: the head is another revision.
         """
+        if mtas is None:
+            self.refuse_no_mta()
         chosen = self._fleet.names() if mtas is None else tuple(dict.fromkeys(mtas))
-        if not chosen:
-            raise NoMta
         if dry_run:
             return self._as_it_would_be(author, chosen, revision)
         made = await self._create(author, chosen, revision)
@@ -149,6 +149,15 @@ class Pushes:
             self._bell(mta).ring()
         event("push-made", push=made.id, revision=made.revision, mtas=len(chosen))
         return await self._store.push(made.id)
+
+    def refuse_no_mta(self) -> None:
+        """Refuse where there is nothing to push to: before a write that is to be pushed, too.
+
+        Raises:
+            NoMta: there is no MTA.
+        """
+        if not self._fleet.names():
+            raise NoMta
 
     async def _create(self, author: str, mtas: tuple[str, ...], revision: int | None) -> PushRow:
         tries = 0

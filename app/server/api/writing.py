@@ -203,6 +203,7 @@ async def _writing(  # noqa: PLR0913  what the request says, each part in its pl
 ) -> Writing:
     if push is not None:
         principal.require(Scope.PUSH)
+        services.pushes.refuse_no_mta()
     return Writing(
         services=services,
         conditions=conditions,
