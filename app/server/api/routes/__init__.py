@@ -7,13 +7,23 @@ from fastapi import APIRouter
 
 from app.server.api.routes import (
     agents,
+    changes,
+    credentials,
     docs,
+    entries,
+    findings,
     health,
+    imports,
     metrics,
     mtas,
     pushes,
     relay_maps,
+    relay_url,
+    relays,
+    resolve,
     revisions,
+    rules,
+    tables,
     tokens,
 )
 
@@ -21,7 +31,17 @@ LONG_POLLS = frozenset({"/v1/agent/wanted"})
 """Paths whose GET waits; they have no HEAD."""
 
 ROUTERS: tuple[APIRouter, ...] = (
+    resolve.router,
     relay_maps.router,
+    relays.router,
+    imports.router,
+    tables.router,
+    entries.router,
+    rules.router,
+    credentials.router,
+    changes.router,
+    relay_url.router,
+    findings.router,
     agents.router,
     pushes.router,
     mtas.router,

@@ -1,0 +1,85 @@
+"""Asks the routing where an envelope goes, and the DNS where the answer hangs on it."""
+
+from hashlib import blake2b
+from random import Random
+from time import perf_counter
+
+from app.routing.envelope import LOOPBACK, Envelope, Undeliverable, parse_client, parse_mail_address
+from app.routing.names import IPAddress
+from app.routing.resolve import resolve
+from app.routing.route import Draw, MxNeeded, NeverDelivered, Resolution
+from app.server.api.outcome import outcome_of
+from app.server.api.schemas.question import Question
+from app.server.api.services import Services
+from app.server.live import Live, Snapshot
+
+_CHANCE = Random()  # noqa: S311  spreads load; nobody is harmed who guesses it
+
+
+async def ask(services: Services, snapshot: Snapshot, question: Question) -> Resolution:
+    """Where the envelope of a question goes, by one state of routing.
+
+    Raises:
+        Unknown: the question names an MTA that is not there.
+    """
+    began = perf_counter()
+    found = await _ask(services, snapshot, question)
+    services.metrics.resolve_seconds.observe(perf_counter() - began)
+    services.metrics.resolved.labels(outcome_of(found).value).inc()
+    return found
+
+
+async def _ask(services: Services, snapshot: Snapshot, question: Question) -> Resolution:
+    own = services.fleet.addresses(question.mta) if question.mta else frozenset[IPAddress]()
+    try:
+        envelope = envelope_of(question, own)
+    except Undeliverable as refused:
+        return NeverDelivered("bad-address", str(refused))
+    draws = Draws(services.live, question.draw)
+    found = resolve(snapshot.table, envelope, frozenset(), draws.of)
+    if not isinstance(found, MxNeeded):
+        return found
+    mx = await services.resolver.look_up(found.domain, draws.of("").uniform)
+    settled = resolve(snapshot.table, envelope, frozenset(), draws.of, mx)
+    if isinstance(settled, MxNeeded):
+        raise TypeError  # the core has the answer that it asked for
+    return settled
+
+
+def envelope_of(question: Question, own: frozenset[IPAddress]) -> Envelope:
+    """The envelope that a question is about.
+
+    Raises:
+        Undeliverable: an MTA refuses an address of it before any rule.
+    """
+    return Envelope(
+        sender=parse_mail_address(question.sender),
+        recipient=parse_mail_address(question.recipient),
+        client=parse_client(question.client),
+        auth_user=None if question.auth_user is None else question.auth_user.lower(),
+        helo=None if question.helo is None else question.helo.lower(),
+        tag=(question.tag or "").lower(),
+        own_addresses=LOOPBACK | own,
+    )
+
+
+class Draws:
+    """Turn and chance of each map that a question asks for, once each."""
+
+    def __init__(self, live: Live, number: int | None) -> None:
+        """Take the next turn and a new chance, or those that `number` stands for."""
+        self._live = live
+        self._number = number
+        self._drawn: dict[str, Draw] = {}
+
+    def of(self, name: str) -> Draw:
+        """The draw of a map; "" for MX hosts."""
+        if name not in self._drawn:
+            self._drawn[name] = self._draw(name)
+        return self._drawn[name]
+
+    def _draw(self, name: str) -> Draw:
+        if self._number is None:
+            return Draw(self._live.next_turn(name), _CHANCE.random())
+        digest = blake2b(self._number.to_bytes(8), digest_size=8).digest()
+        return Draw(self._number, (int.from_bytes(digest) >> 11) / 2**53)
