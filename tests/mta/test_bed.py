@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -313,6 +314,17 @@ def test_nothing_runs_after_the_runner_was_killed():
     for process in watched:
         assert select.select([process], [], [], 30)[0] == [process]
         os.close(process)
+
+
+def test_a_connection_made_inside_is_used_outside(smtpd: Smtpd, namespace: Namespace):
+    smtpd.configure(ALL_TO_PLAIN)
+    smtpd.start()
+    with namespace.connect("127.0.0.1", 27301) as session, session.makefile("rb") as replies:
+        assert replies.readline().startswith(b"220 ")
+    with pytest.raises(ConnectionRefusedError):
+        namespace.connect("127.0.0.1", 27399)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 27301))
 
 
 def test_a_command_that_does_not_end_is_ended(namespace: Namespace):

@@ -4,12 +4,15 @@ What is done here never reaches the machine outside, and everything inside ends 
 that opened it, however that process ends.
 """
 
+import ctypes
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,8 @@ WORKSPACE = "/run/bed"
 
 _LIMIT_S = 45
 _HOLDER = Path(__file__).with_name("holder.py")
+_CLONE_NEWNET = 0x40000000  # setns(2)
+_libc = ctypes.CDLL(None, use_errno=True)
 _TOOLS = ("smtpd", "smtpctl", "nsenter", "ip")
 
 
@@ -247,6 +252,33 @@ class Namespace:
         if check and done.returncode != 0:
             raise CommandFailed(f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done
+
+    def connect(self, address: str, port: int) -> socket.socket:
+        """Answer a TCP connection to something inside, made from inside, for use out here.
+
+        Raises:
+            OSError: as connect(2).
+        """
+        made: list[socket.socket] = []
+        failed: list[OSError] = []
+
+        def inside() -> None:
+            # A socket belongs to the network that its thread stands in when it is made.
+            with open(f"/proc/{self.pid}/ns/net", encoding="ascii") as network:
+                if _libc.setns(network.fileno(), _CLONE_NEWNET) != 0:
+                    failed.append(OSError(ctypes.get_errno(), "setns"))
+                    return
+            try:
+                made.append(socket.create_connection((address, port), _LIMIT_S))
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+        if failed:
+            raise failed[0]
+        return made[0]
 
     def _enter(self) -> list[str]:
         # --root: in a chroot, joining a mount namespace would otherwise leave the chroot.
