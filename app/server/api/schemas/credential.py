@@ -21,7 +21,7 @@ class CredentialIn(In):
     }
 
     username: Username
-    password: Password | MISSING = MISSING
+    password: Annotated[Password | MISSING, Field(repr=False)] = MISSING
     """Absent: the present one stays, if the username does too."""
     hosts: Annotated[list[CredentialHost], Field(min_length=1, max_length=MAX_HOSTS)]
     """Where the password may be sent: names, `*.parent`, or addresses as in relay URLs."""

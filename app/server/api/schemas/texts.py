@@ -91,7 +91,6 @@ Username = Annotated[str, _schema(r"[^:]{1,255}", "shop@provider.example"), spel
 Password = Annotated[
     str,
     Field(
-        repr=False,
         json_schema_extra={"format": "password", "minLength": 1, "maxLength": 255},
     ),
     spelt(parse_password),
