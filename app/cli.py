@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="relaymap", description="Control plane for where mail leaves.")
     parser.add_argument("--version", action="version", version=f"relaymap {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    told = argparse.ArgumentParser(add_help=False)
+    told = _Parser(add_help=False)
     told.add_argument("--settings", type=Path, metavar="FILE", help="VARIABLE=value lines")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> _Parser:
@@ -181,7 +181,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _agent(given: argparse.Namespace) -> int:
-    from app.agent.main import main as run
+    from app.agent.main import run
     from app.observe import start_log
     from app.settings import AgentSettings, load
 
@@ -360,9 +360,10 @@ def _said(problem: dict[str, object]) -> str:
 
 def _lines(answer: dict[str, object]) -> list[str]:
     """The outcome in one line; with a trace, a line for each rule that was tried."""
-    said = [str(answer["outcome"])]
-    said += [str(answer[name]) for name in ("url", "because") if answer.get(name)]
-    lines = [" ".join(said)]
+    mx = answer.get("mx")
+    where = answer.get("url") or (f"smtp://{mx['host']}:{mx['port']}" if mx else None)  # type: ignore[index]
+    said = [answer["outcome"], where or answer.get("because")]
+    lines = [" ".join(str(part) for part in said if part)]
     trace = answer.get("trace")
     for step in trace if isinstance(trace, list) else []:
         verdict = "matches" if step["matched"] else f"does not match: {step['because']}"

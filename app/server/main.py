@@ -23,6 +23,7 @@ from app.server.fleet import Fleet
 from app.server.pins import Pins
 from app.server.pushes import Pushes
 from app.server.storage import StorageTrouble, Store
+from app.server.store.examine import examine
 from app.server.store.store import DatabaseStore
 from app.server.tokens import first_token
 from app.settings import BadSettings, ServerSettings
@@ -48,13 +49,13 @@ def serve(settings: ServerSettings) -> None:
     start_log(None if settings.log is None else settings.log.value, settings.log_level.value)
     os.umask(0o077)
     prepare_state_dir(settings.state_dir)
-    listener = _listen(settings)
+    listener = listen(settings)
     config = uvicorn.Config(
         _nothing,  # replaced once everything is open
         loop="uvloop",
         http="httptools",
-        ssl_certfile=_readable("RELAYMAP_TLS_CERT_FILE", settings.tls_cert_file),
-        ssl_keyfile=_readable("RELAYMAP_TLS_KEY_FILE", settings.tls_key_file),
+        ssl_certfile=readable("RELAYMAP_TLS_CERT_FILE", settings.tls_cert_file),
+        ssl_keyfile=readable("RELAYMAP_TLS_KEY_FILE", settings.tls_key_file),
         proxy_headers=False,
         server_header=False,
         access_log=False,
@@ -133,6 +134,11 @@ async def restore_store(settings: ServerSettings, backup: Path) -> None:
     await DatabaseStore.restore(settings.store_url, settings.key_path, backup)
 
 
+def examine_store(settings: ServerSettings) -> bool:
+    """Whether there is a database, looked at without changing it."""
+    return examine(settings.store_url, settings.key_path)
+
+
 async def _services(
     store: Store, settings: ServerSettings, now: Callable[[], datetime]
 ) -> Services:
@@ -207,14 +213,23 @@ def prepare_state_dir(path: Path) -> None:
         raise BadSettings(("RELAYMAP_STATE_DIR: this user may not write in it",))
 
 
-def _readable(variable: str, path: Path | None) -> Path | None:
+def readable(variable: str, path: Path | None) -> Path | None:
+    """The file that a setting names, or None.
+
+    Raises:
+        BadSettings: it is not there, or not for us to read.
+    """
     if path is not None and not os.access(path, os.R_OK):
         raise BadSettings((f"{variable}: the file is not there, or this user may not read it",))
     return path
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
-    """The socket to listen on, before anything is opened: a second server stops here."""
+def listen(settings: ServerSettings) -> socket.socket:
+    """The socket to listen on, before anything is opened: a second server stops here.
+
+    Raises:
+        BadSettings: nobody can listen there, or somebody does.
+    """
     host = settings.host.strip("[]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -2,16 +2,29 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from app.observe import start_log
 from app.routing.document import parse_line
-from app.routing.errors import Refused
+from app.routing.errors import ControlError, Invalid, Refused
+from app.server.api import faults
+from app.server.api.asking import ask
 from app.server.api.auth import Scope
+from app.server.api.schemas.question import Question, ResolutionOut
 from app.server.edit import utc_now
-from app.server.main import open_store, prepare_state_dir, restore_store
+from app.server.main import (
+    examine_store,
+    listen,
+    open_services,
+    open_store,
+    prepare_state_dir,
+    readable,
+    restore_store,
+)
 from app.server.storage import Store, TokenRow
 from app.server.tokens import make_token
 from app.settings import ServerSettings
@@ -78,6 +91,37 @@ def revoke_token(settings: ServerSettings, token: str) -> None:
     _with_store(settings, delete)
 
 
+def check(settings: ServerSettings) -> tuple[str, ...]:
+    """What would keep `serve` from serving: one sentence each. Changes nothing."""
+    start_log(None, "error")
+    found: list[str] = []
+    for look in (_look_at_state_dir, _look_at_tls, _look_at_store, _look_at_listener):
+        try:
+            look(settings)
+        except ControlError as fault:
+            found.append(str(fault))
+    return tuple(found)
+
+
+def _look_at_state_dir(settings: ServerSettings) -> None:
+    if settings.state_dir.exists():
+        prepare_state_dir(settings.state_dir)
+
+
+def _look_at_tls(settings: ServerSettings) -> None:
+    readable("RELAYMAP_TLS_CERT_FILE", settings.tls_cert_file)
+    readable("RELAYMAP_TLS_KEY_FILE", settings.tls_key_file)
+
+
+def _look_at_store(settings: ServerSettings) -> None:
+    if not examine_store(settings):
+        print("there is no database yet; serve makes one")  # noqa: T201  it is no fault
+
+
+def _look_at_listener(settings: ServerSettings) -> None:
+    listen(settings).close()
+
+
 def backup(settings: ServerSettings, file: Path) -> None:
     """Write a consistent copy of the database, secrets still sealed.
 
@@ -95,6 +139,30 @@ def restore(settings: ServerSettings, file: Path) -> None:
     """Put a backup in place of the database, under a new history."""
     _prepare(settings)
     asyncio.run(restore_store(settings, file))
+
+
+def resolve(settings: ServerSettings, question: Mapping[str, object]) -> dict[str, object]:
+    """The answer to a question, as the API gives it, straight from the database.
+
+    Raises:
+        Invalid: it is no question.
+        Unknown: it names an MTA that is not there.
+    """
+    try:
+        asked = Question.model_validate(question)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise Invalid(tuple(at.fault for at in faults.of_validation(found, question))) from None
+    _prepare(settings)
+
+    async def run() -> dict[str, object]:
+        async with open_services(settings) as services:
+            snapshot = services.live.current()
+            resolution = await ask(services, snapshot, asked)
+            answer = ResolutionOut.of(resolution, snapshot.revision, explain=asked.explain)
+            return answer.model_dump(mode="json")
+
+    return asyncio.run(run())
 
 
 def _prepare(settings: ServerSettings) -> None:

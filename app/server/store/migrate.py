@@ -34,11 +34,11 @@ def migrate(engine: Engine, file: Path | None, scripts: Path = SCRIPTS) -> None:
     config.set_main_option("script_location", str(scripts))
     directory = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        present = _present(connection, directory)
-    if present == directory.get_current_head():
+        at = present(connection, directory)
+    if at == directory.get_current_head():
         return
-    if present is not None and file is not None:
-        copy_beside(file, present)
+    if at is not None and file is not None:
+        copy_beside(file, at)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -46,17 +46,17 @@ def migrate(engine: Engine, file: Path | None, scripts: Path = SCRIPTS) -> None:
         command.upgrade(config, "head")
 
 
-def _present(connection: Connection, scripts: ScriptDirectory) -> str | None:
+def present(connection: Connection, scripts: ScriptDirectory) -> str | None:
     """The migration that the database is at; None where there is nothing yet."""
-    present = MigrationContext.configure(connection).get_current_revision()
-    if present is None:
+    at = MigrationContext.configure(connection).get_current_revision()
+    if at is None:
         if inspect(connection).has_table("head"):
             raise DatabaseRefused("the database holds tables that are not those of this program")
         return None
-    if present not in {script.revision for script in scripts.walk_revisions()}:
+    if at not in {script.revision for script in scripts.walk_revisions()}:
         written_by = connection.execute(text("SELECT app_version FROM head")).scalar()
         raise DatabaseNewer(written_by or "of a later day")
-    return present
+    return at
 
 
 def copy_beside(file: Path, present: str) -> Path:
