@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from app.routing import document
 from app.routing.credential import Credential
-from app.routing.errors import Unknown
+from app.routing.errors import Fault, Invalid, Unknown
 from app.routing.next_hop import EntryHop
 from app.routing.relay_map import OutOfService, Relay, RelayMap
 from app.routing.routing_table import RoutingTable
@@ -184,6 +184,7 @@ def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ..
 
     Raises:
         Unknown: a write deletes, or needs, something that is not there.
+        Invalid: a table that has entries would get another key.
     """
     net: dict[Subject, Change] = {}
     for write in writes:
@@ -207,6 +208,8 @@ def _steps(table: RoutingTable, write: Write) -> Iterator[Change]:
         yield Change(write.subject, before, None)
         return
     _check_owner(table, write.subject)
+    if isinstance(write.value, Table):
+        _check_key(table, write.value)
     if write.subject.kind is Kind.RELAY_MAP:
         yield from _states_of_lost_relays(table, write)
     yield Change(write.subject, before, write.value)
@@ -239,6 +242,14 @@ def _check_owner(table: RoutingTable, subject: Subject) -> None:
         relay_map = table.maps.get(subject.name)
         if relay_map is None or relay_map.relay(subject.member) is None:
             raise Unknown("relay")
+
+
+def _check_key(table: RoutingTable, value: Table) -> None:
+    """A table's entries were read as keys of its kind; under another they would mean nothing."""
+    before = table.tables.get(value.name)
+    if before is not None and before.key is not value.key and table.entries.get(value.name):
+        detail = f"the table {value.name} has entries: delete those before its key changes"
+        raise Invalid((Fault("key-fixed", detail, "/key"),))
 
 
 def _belongings(table: RoutingTable, subject: Subject) -> Iterator[Change]:
