@@ -28,8 +28,6 @@ _SAFE_WORDS: dict[str, str] = {
     "literal_error": "bad-choice",
     "greater_than_equal": "out-of-range",
     "less_than_equal": "out-of-range",
-    "too_short": "bad-list",
-    "too_long": "bad-list",
     "string_too_short": "bad-text",
     "string_too_long": "bad-text",
 }
@@ -69,6 +67,8 @@ def _fault(error: Mapping[str, Any], body: object) -> At:
         code, detail = _WORDS[kind]
     elif kind in _SAFE_WORDS:
         code, detail = _SAFE_WORDS[kind], f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    elif kind in {"too_short", "too_long"}:
+        code, detail = "bad-list", _size_wanted(error)
     elif "-" in kind or kind == "missing":  # ours, made of a Refused
         code, detail = kind, error["msg"]
     else:
@@ -77,6 +77,13 @@ def _fault(error: Mapping[str, Any], body: object) -> At:
     if kind == "extra_forbidden":
         parts = parts[:-1]  # the name of an unknown member is not echoed
     return At(_WHERE.get(str(where), "body"), Fault(code, detail, pointer(parts)))
+
+
+def _size_wanted(error: Mapping[str, Any]) -> str:
+    bounds = error.get("ctx", {})
+    if error["type"] == "too_short":
+        return f"a list of at least {bounds.get('min_length', 1)} is wanted here"
+    return f"a list of at most {bounds.get('max_length', 'so many')} is wanted here"
 
 
 def _parts(path: Sequence[str | int], body: object, kind: str) -> Iterator[str]:

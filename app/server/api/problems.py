@@ -143,7 +143,9 @@ def _nearest(table: Mapping[type[ControlError], T], error: ControlError) -> T | 
 def _found(error: ControlError) -> tuple[At, ...]:
     if isinstance(error, BadParameter):
         return error.found
-    if isinstance(error, errors.Invalid | errors.CredentialMissing):
+    if isinstance(error, errors.Invalid):
+        return tuple(At("body", _without_names(fault)) for fault in error.faults)
+    if isinstance(error, errors.CredentialMissing):
         return tuple(At("body", fault) for fault in error.faults)
     if isinstance(error, errors.Refused):
         return (At("body", error.fault),)
@@ -153,6 +155,22 @@ def _found(error: ControlError) -> tuple[At, ...]:
             for reason in error.reasons
         )
     return ()
+
+
+_NAMELESS = {
+    "dangling-map": "there is no relay map of that name: make it first, or name another",
+    "dangling-table": "there is no table of that name: make it first, or name another",
+    "dangling-credential": "there is no credential of that label: store it first",
+    "credential-not-for-host": (
+        "the credential may not be sent to this host: whoever may write credentials can add the"
+        " host to it"
+    ),
+}
+"""Findings name what they are about; in a refusal that name was just sent, and is not echoed."""
+
+
+def _without_names(fault: Fault) -> Fault:
+    return Fault(fault.code, _NAMELESS.get(fault.code, fault.detail), fault.pointer)
 
 
 def _code(error: ControlError, found: Sequence[At]) -> str:
@@ -166,9 +184,11 @@ def _promoted(found: Sequence[At]) -> str | None:
     return codes.pop() if len(codes) == 1 and codes <= PROMOTED else None
 
 
-def _detail(error: ControlError, found: Sequence[At]) -> str:
+def _detail(error: Exception, found: Sequence[At]) -> str:
     """One fault in its own words; of several, how many there are."""
-    return f"{len(found)} things are wrong; see errors" if len(found) > 1 else str(error)
+    if len(found) > 1:
+        return f"{len(found)} things are wrong; see errors"
+    return found[0].fault.detail if found else str(error)
 
 
 def _headers(error: ControlError, status: int) -> dict[str, str]:
@@ -182,8 +202,7 @@ def _headers(error: ControlError, status: int) -> dict[str, str]:
 def problem_of_validation(error: RequestValidationError) -> Problem:
     """The problem of a request that the schemas refuse; no value that was sent is in it."""
     found = faults.of_validation(error.errors(), error.body)
-    detail = found[0].fault.detail if len(found) == 1 else f"{len(found)} things are wrong"
-    return Problem(422, _promoted(found) or "invalid", detail, found)
+    return Problem(422, _promoted(found) or "invalid", _detail(error, found), found)
 
 
 async def answer_control_error(_: Request, error: ControlError) -> Response:

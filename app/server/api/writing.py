@@ -248,7 +248,7 @@ def checked(model: type[Model], body: JsonValue, *where: str | int) -> Model:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError(
             [{**each, "loc": ("body", *where, *each["loc"])} for each in found],
             body=_under(where, body),
