@@ -28,7 +28,10 @@ C = Sink("c", "127.0.1.13", 26025)
 def operator(*lines: str, include: str = INCLUDE) -> Settings:
     """The operator's file: one listener, some lines, our include."""
     return Settings(
-        listeners=(Listener(PORT, addresses=("127.0.0.1",)),), lines=lines, include=include
+        listeners=(Listener(PORT, addresses=("127.0.0.1",)),),
+        # A session that is kept open looks for a second message once in a second only.
+        lines=("mta limit session-mail-max 1", *lines),
+        include=include,
     )
 
 
