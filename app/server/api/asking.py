@@ -56,9 +56,9 @@ def envelope_of(question: Question, own: frozenset[IPAddress]) -> Envelope:
         sender=parse_mail_address(question.sender),
         recipient=parse_mail_address(question.recipient),
         client=parse_client(question.client),
-        auth_user=None if question.auth_user is None else question.auth_user.lower(),
-        helo=None if question.helo is None else question.helo.lower(),
-        tag=(question.tag or "").lower(),
+        auth_user=question.auth_user,
+        helo=question.helo,
+        tag=question.tag or "",
         own_addresses=LOOPBACK | own,
     )
 

@@ -53,6 +53,10 @@ class Target:
     member: str = ""
 
 
+Given = Value | Relay | RelayMapIn | None
+"""What a put holds, as far as it is known without the routing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """One write of a body, checked as far as it can be without the routing.
@@ -64,7 +68,7 @@ class Ready:
 
     target: Target
     deletes: bool
-    value: Value | Relay | None = None
+    value: Given = None
 
 
 def parse_target(text: str) -> Target:
@@ -89,10 +93,11 @@ def parse_target(text: str) -> Target:
 # --- bodies -----------------------------------------------------------------------------------
 
 
-def _relay_map(target: Target, given: JsonValue) -> Value:
+def _relay_map(target: Target, given: JsonValue) -> RelayMapIn:
+    """Its body, since the names of its relays hang on the map that it replaces."""
     body = checked(RelayMapIn, given)
     same_name(body.name, target.name)
-    return body.value(target.name)
+    return body
 
 
 def _relay(target: Target, given: JsonValue) -> Relay:
@@ -123,7 +128,7 @@ def _rule(target: Target, given: JsonValue) -> Value:
     return body.value(target.name)
 
 
-_VALUES: dict[str, Callable[[Target, JsonValue], Value | Relay | None]] = {
+_VALUES: dict[str, Callable[[Target, JsonValue], Given]] = {
     "relay-maps": _relay_map,
     "relays": _relay,
     "state": _state,
@@ -191,7 +196,7 @@ class Batch:
 
         Raises:
             Unknown: one needs something that is not there.
-            Invalid: a key is none of its table.
+            Invalid: a key is none of its table; the relays of a map do not go together.
         """
         self._table = table
         self.writes: list[Write] = []
@@ -202,6 +207,9 @@ class Batch:
             except Refused as refused:
                 member = "delete" if each.deletes else "put"
                 raise Invalid((refused.fault.under(f"/changes/{position}/{member}"),)) from None
+            except Invalid as invalid:
+                base = f"/changes/{position}/body"
+                raise Invalid(tuple(fault.under(base) for fault in invalid.faults)) from None
             self.writes.extend(steps)
             self.positions.extend([position] * len(steps))
 
@@ -227,6 +235,8 @@ class Batch:
             now = apply(self._table, changes_of(self._table, self.writes))
             return state_writes(now, target.name, target.member, None)
         subject = self._subject(target)
+        if isinstance(value, RelayMapIn):
+            return [Put(subject, value.value(target.name, self._table.maps.get(target.name)))]
         if value is None or isinstance(value, Relay):
             return [Delete(subject)]
         return [Put(subject, value)]

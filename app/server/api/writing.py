@@ -40,6 +40,7 @@ from app.server.storage import NewSecret
 
 PUSH_WAIT_S = 30.0
 Model = TypeVar("Model", bound=In)
+Make = Callable[[Value | None], Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class Writing:
     message: str
 
     async def put(
-        self, subject: Subject, value: Value, secrets: Mapping[str, NewSecret] | None = None
+        self, subject: Subject, value: Make, secrets: Mapping[str, NewSecret] | None = None
     ) -> Snapshot:
-        """Create or replace a subject: 201 or 200."""
+        """Create or replace a subject: 201 or 200. `value` is given what it replaces."""
 
         def plan(snapshot: Snapshot) -> Sequence[Write]:
             self.conditions.check(snapshot, subject)
-            return [Put(subject, value)]
+            return [Put(subject, value(current(snapshot.table, subject)))]
 
         return await self.run(plan, subject, secrets)
 

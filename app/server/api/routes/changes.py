@@ -40,16 +40,18 @@ async def make_changes(body: ChangesIn, principal: Writer, write: Written) -> Ch
 
 async def _edit(write: Writing, ready: Sequence[Ready]) -> Edited:
     """Do the writes of a body. Raises Invalid with pointers into that body."""
-    batches: list[Batch] = []
+    batch: Batch | None = None
 
     def plan(snapshot: Snapshot) -> Sequence[Write]:
+        nonlocal batch
         write.conditions.check_head(snapshot)
-        batches.append(Batch(snapshot.table, ready))
-        return batches[-1].writes
+        batch = None  # what it raises while it is made has its pointers already
+        batch = Batch(snapshot.table, ready)
+        return batch.writes
 
     try:
         return await write.edit(plan)
     except Invalid as invalid:
-        if not batches:
+        if batch is None:
             raise
-        raise Invalid(tuple(batches[-1].placed(fault) for fault in invalid.faults)) from None
+        raise Invalid(tuple(batch.placed(fault) for fault in invalid.faults)) from None

@@ -68,7 +68,7 @@ async def put_credential(
     Without a password the present one stays, as long as the username does.
     """
     secrets = await _secrets(write.services.store, label, body)
-    snapshot = await write.put(subject_of(label), body.value(label), secrets)
+    snapshot = await write.put(subject_of(label), lambda _: body.value(label), secrets)
     return _shown(snapshot, label, body.username)
 
 

@@ -77,7 +77,7 @@ async def create_relay_map(body: RelayMapNew, _: Writer, write: Written) -> Rela
 async def put_relay_map(name: MapName, body: RelayMapIn, _: Writer, write: Written) -> RelayMapOut:
     """Create a relay map or replace it whole; the states of relays that stay are kept."""
     same_name(body.name, name)
-    snapshot = await write.put(subject_of(name), body.value(name))
+    snapshot = await write.put(subject_of(name), lambda present: body.value(name, present))
     return shown(write.services, snapshot, name)
 
 

@@ -13,11 +13,13 @@ from app.server.api.parameters import QueryFlag, QueryInt
 from app.server.api.problems import responses
 from app.server.api.schemas.question import (
     MAX_DRAW,
+    AuthUser,
     Client,
+    Helo,
     MailAddress,
     Question,
     ResolutionOut,
-    Word,
+    Tag,
 )
 from app.server.api.schemas.texts import Name
 from app.server.api.services import Control
@@ -35,9 +37,9 @@ async def _question(  # noqa: PLR0913  one argument a parameter
     recipient: Annotated[MailAddress, Query(description="RCPT TO.", examples=["joe@example.net"])],
     sender: Annotated[MailAddress, Query(description="MAIL FROM; empty: the null sender.")] = "",
     client: Annotated[Client, Query(description="`local`, or an address.")] = "local",
-    auth_user: Annotated[Word | None, Query(description="Given to SMTP AUTH.")] = None,
-    helo: Annotated[Word | None, Query(description="Given to HELO or EHLO.")] = None,
-    tag: Annotated[Word | None, Query(description="Of the listener.")] = None,
+    auth_user: Annotated[AuthUser | None, Query(description="Given to SMTP AUTH.")] = None,
+    helo: Annotated[Helo | None, Query(description="Given to HELO or EHLO.")] = None,
+    tag: Annotated[Tag | None, Query(description="Of the listener.")] = None,
     mta: Annotated[Name | None, Query(description="On this MTA.")] = None,
     explain: Annotated[QueryFlag, Query(description="Say which rules were tried.")] = False,
     draw: Annotated[

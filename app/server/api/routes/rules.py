@@ -71,7 +71,7 @@ async def create_rule(body: RuleNew, _: Writer, write: Written) -> RuleOut:
 async def put_rule(name: RuleName, body: RuleIn, _: Writer, write: Written) -> RuleOut:
     """Create a rule or replace it whole; it keeps its id."""
     same_name(body.name, name)
-    snapshot = await write.put(subject_of(name), body.value(name))
+    snapshot = await write.put(subject_of(name), lambda _: body.value(name))
     return _shown(write.services, snapshot, name)
 
 

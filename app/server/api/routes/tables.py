@@ -80,7 +80,7 @@ async def create_table(body: TableNew, _: Writer, write: Written) -> TableOut:
 async def put_table(name: TableName, body: TableIn, _: Writer, write: Written) -> TableOut:
     """Create a table or replace its members; its entries stay."""
     same_name(body.name, name)
-    return _shown(await write.put(subject_of(name), body.value(name)), name)
+    return _shown(await write.put(subject_of(name), lambda _: body.value(name)), name)
 
 
 @router.get("/tables/{table}", summary="Read a table", responses=responses(404))

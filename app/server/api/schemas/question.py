@@ -4,12 +4,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from app.routing.envelope import parse_client
+from app.routing.conditions import parse_tag
+from app.routing.envelope import parse_client, parse_helo
 from app.routing.errors import Refused
+from app.routing.names import parse_user
 from app.routing.relay_url import TLS, Protocol, RelayURL
 from app.routing.route import Candidate, Host, Resolution, Route, Step, Transport
 from app.server.api.outcome import Outcome, because_of, code_of, outcome_of
-from app.server.api.parameters import fault
+from app.server.api.parameters import fault, spelt
 from app.server.api.schemas.model import In, Out
 from app.server.api.schemas.texts import Name
 
@@ -29,7 +31,9 @@ def _check_client(text: str) -> str:
 
 MailAddress = Annotated[str, Field(max_length=LONGEST_ADDRESS)]
 Client = Annotated[str, Field(max_length=64), AfterValidator(_check_client)]
-Word = Annotated[str, Field(max_length=255)]
+AuthUser = Annotated[str, spelt(parse_user)]
+Helo = Annotated[str, spelt(parse_helo)]
+Tag = Annotated[str, spelt(parse_tag)]
 DrawNumber = Annotated[int, Field(ge=0, le=MAX_DRAW)]
 
 
@@ -51,11 +55,11 @@ class Question(In):
     """MAIL FROM; empty for the null sender."""
     client: Client = "local"
     """`local`, or the address that the client connects from."""
-    auth_user: Word | None = None
+    auth_user: AuthUser | None = None
     """The name given to SMTP AUTH."""
-    helo: Word | None = None
+    helo: Helo | None = None
     """What the client said with HELO or EHLO."""
-    tag: Word | None = None
+    tag: Tag | None = None
     """Of the listener."""
     mta: Name | None = None
     """On this MTA: its addresses are `local` too."""

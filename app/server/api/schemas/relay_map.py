@@ -86,9 +86,12 @@ class RelayMapIn(In):
     """Given with policy `hash`, and only then."""
     relays: Annotated[list[RelayIn], Field(min_length=1, max_length=MAX_RELAYS)]
 
-    def value(self, name: str) -> RelayMap:
-        """The relay map of that name. Raises Invalid."""
-        return document.read_relay_map(self.model_dump(mode="json") | {"name": name})
+    def value(self, name: str, present: object = None) -> RelayMap:
+        """The relay map of that name; `present` is what it replaces. Raises Invalid."""
+        return document.read_relay_map(
+            self.model_dump(mode="json") | {"name": name},
+            present if isinstance(present, RelayMap) else None,
+        )
 
 
 class RelayMapNew(RelayMapIn):
