@@ -111,6 +111,11 @@ CAPABILITIES: tuple[Capability, ...] = (
         "retried until the message's time to live, then bounced",
     ),
     _differs(
+        "source-family-found",
+        "action: sources of one family, to a host that has addresses of the other alone",
+        "retried until the message's time to live: give a source of each family",
+    ),
+    _differs(
         "relay-down",
         "relay map with a relay that does not answer",
         "its share of the mail waits for the next attempt, 400 s or more; take the relay out",
