@@ -41,10 +41,11 @@ def places(table: RoutingTable) -> Iterator[Place]:
 
 
 def distinct_hops(table: RoutingTable, name: str) -> dict[EntryHop, str]:
-    """The next hops of a table's entries, each with the first key that has it."""
+    """The next hops of a table's entries, each with the first key that has it, by name."""
     first: dict[EntryHop, str] = {}
     for key, hop in table.entries.get(name, {}).items():
-        first.setdefault(hop, key)
+        if key < first.setdefault(hop, key):
+            first[hop] = key
     return first
 
 
