@@ -81,3 +81,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Database:
     return Database(str(tmp_path / "relaymap.db"), tmp_path)
+
+
+@pytest.fixture
+def in_postgresql(postgresql_server: postgresql.Server, tmp_path: Path) -> Database:
+    return Database(postgresql_server.new_database(), tmp_path)

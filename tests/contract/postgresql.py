@@ -28,18 +28,22 @@ class Absent(Exception):
 
 
 class Server:
-    """A running server, and the databases in it."""
+    """A running server, and the databases in it.
+
+    Attributes:
+        folder: where its files are, its socket among them.
+    """
 
     def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
         self._binaries = binaries
-        self._folder = folder
+        self.folder = folder
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
 
     def initialise(self) -> None:
         """Make the cluster's files."""
-        data = str(self._folder / "data")
+        data = str(self.folder / "data")
         arguments = ["-D", data, "-U", "relaymap", "--auth=trust", "-E", "UTF8", "--locale=C"]
         self._run([str(self._binaries / "initdb"), *arguments, "--no-sync"])
 
@@ -48,7 +52,7 @@ class Server:
             argv,
             user=self._user,
             extra_groups=None if self._user is None else [],
-            cwd=self._folder,
+            cwd=self.folder,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -60,18 +64,18 @@ class Server:
 
     def start(self) -> None:
         """Run the server, and wait until it answers."""
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     str(self._binaries / "postgres"),
-                    *("-D", str(self._folder / "data"), "-k", str(self._folder)),
+                    *("-D", str(self.folder / "data"), "-k", str(self.folder)),
                     *("-c", "listen_addresses=", "-c", "max_connections=60"),
                     # No test cuts the power, and a crash of a process loses no page cache.
                     *("-c", "fsync=off"),
                 ],
                 user=self._user,
                 extra_groups=None if self._user is None else [],
-                cwd=self._folder,
+                cwd=self.folder,
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -79,7 +83,7 @@ class Server:
             )
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL did not start"
             time.sleep(0.05)
 
@@ -98,7 +102,7 @@ class Server:
 
     def conninfo(self, database: str) -> str:
         """How libpq connects to a database."""
-        return f"host={self._folder} user=relaymap dbname={database}"
+        return f"host={self.folder} user=relaymap dbname={database}"
 
     def new_database(self) -> str:
         """The URL of a new, empty database."""
@@ -106,7 +110,7 @@ class Server:
         name = f"relaymap_{self._made}"
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
-        return f"postgresql://relaymap@/{name}?host={self._folder}"
+        return f"postgresql://relaymap@/{name}?host={self.folder}"
 
 
 def _debian() -> Path | None:
