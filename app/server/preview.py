@@ -1,13 +1,14 @@
 """What the files of an MTA would be, without an MTA: rendered here, with every secret masked."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
 from app.render.opensmtpd.render import render
 from app.render.opensmtpd.rows import CAPABILITIES, Capability, Version
-from app.render.opensmtpd.tombstones import actions_of, tombstones_for
+from app.render.opensmtpd.spelling import Unwritable
+from app.render.opensmtpd.tombstones import actions_of, tombstones_for, tombstones_to_render
 from app.render.plan import plan
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction
@@ -78,11 +79,19 @@ def target_of(report: Report | None, table: RoutingTable, version: Version | Non
         addresses_of(report),
         tuple(report.certificates),
         tuple(report.cas),
-        tuple(
-            Tombstone(each.action, each.text, tuple(each.relays), each.retire_at)
-            for each in report.tombstones
-        ),
+        tuple(_tombstones(report)),
     )
+
+
+def _tombstones(report: Report) -> Iterator[Tombstone]:
+    """Those that can be rendered; a mistake of an agent must not hide the rest."""
+    for each in report.tombstones:
+        stone = Tombstone(each.action, each.text, tuple(each.relays), each.retire_at)
+        try:
+            tombstones_to_render([stone], ())
+        except Unwritable:
+            continue
+        yield stone
 
 
 def _named(names: Iterable[str | None]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """MTAs: which there are, how each stands, what it can do, and what its files would be."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Body, Header, Path, Query, Response
@@ -81,12 +82,12 @@ async def put_mta(
     """Creates the MTA (201) or replaces it (200). Nothing reaches it before a push names it."""
     same_name(body.name, mta)
     row = _row(mta, body)
-    created = await _put(services, row, create_only=if_none_match == "*", dry_run=dry_run)
+    after, created = await _put(services, row, create_only=if_none_match == "*", dry_run=dry_run)
     if created:
         response.status_code = 201
         if not dry_run:
             response.headers["Location"] = f"/v1/mtas/{mta}"
-    return MtaOut.of(row if dry_run else await services.store.mta(mta))
+    return MtaOut.of(after)
 
 
 @router.patch("/mtas/{mta}", summary="Change an MTA", responses=responses(404))
@@ -103,8 +104,8 @@ async def patch_mta(
     merged = patched(MtaIn, written, body)
     same_name(merged.name, mta)
     row = _row(mta, merged)
-    await _put(services, row, create_only=False, dry_run=dry_run)
-    return MtaOut.of(row if dry_run else await services.store.mta(mta))
+    after, _created = await _put(services, row, create_only=False, dry_run=dry_run)
+    return MtaOut.of(after)
 
 
 @router.delete("/mtas/{mta}", summary="Forget an MTA", status_code=204, responses=responses(404))
@@ -160,22 +161,32 @@ def _row(mta: str, body: MtaIn) -> MtaRow:
     return MtaRow(mta, body.driver.value, body.description, now, now)
 
 
-async def _put(services: Services, row: MtaRow, *, create_only: bool, dry_run: bool) -> bool:
-    """Store an MTA; whether it was created.
+async def _put(
+    services: Services, row: MtaRow, *, create_only: bool, dry_run: bool
+) -> tuple[MtaRow, bool]:
+    """The MTA as it is then, and whether it was created; what changes nothing is not written.
 
     Raises:
         AlreadyThere: it was only to be created.
     """
+    before = await _find(services, row.name)
+    if before is not None:
+        if create_only:
+            raise AlreadyThere("MTA")
+        row = replace(row, created_at=before.created_at)
+        if row == replace(before, updated_at=row.updated_at):
+            return before, False
+    if not dry_run:
+        try:
+            await services.store.put_mta(row, create_only=create_only)
+        except NameTaken as taken:  # somebody else was first
+            raise AlreadyThere("MTA") from taken
+        services.fleet.joined(row)
+    return row, before is None
+
+
+async def _find(services: Services, name: str) -> MtaRow | None:
     try:
-        if not dry_run:
-            created = await services.store.put_mta(row, create_only=create_only)
-            services.fleet.joined(row)
-            return created
-        await services.store.mta(row.name)
-    except NameTaken as taken:
-        raise AlreadyThere("MTA") from taken
+        return await services.store.mta(name)
     except Unknown:
-        return True
-    if create_only:
-        raise AlreadyThere("MTA")
-    return False
+        return None

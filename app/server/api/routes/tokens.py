@@ -1,4 +1,4 @@
-"""Tokens: who may do what. Their text is in the answer that made them, and nowhere else."""
+"""Tokens: who may do what; their text is in the answer that made them, and nowhere else."""
 
 from collections.abc import Collection
 from datetime import datetime
