@@ -275,8 +275,20 @@ async def test_a_database_of_others_is_refused(sqlite: Database) -> None:
     with closing(sqlite3.connect(sqlite.file)) as connection:
         connection.execute("CREATE TABLE head (id INTEGER)")
         connection.commit()
+    theirs = sqlite.file.read_bytes()
     with pytest.raises(DatabaseRefused):
         await DatabaseStore.open(sqlite.url, sqlite.key_file)
+    assert sqlite.file.read_bytes() == theirs
+
+
+async def test_a_file_is_written_ahead_and_synced(sqlite: Database) -> None:
+    async with sqlite.store() as store:
+        with store._opened.writer.connect() as writer:
+            asked = ("journal_mode", "synchronous", "foreign_keys", "query_only")
+            modes = [writer.execute(text(f"PRAGMA {name}")).scalar() for name in asked]
+        with store._opened.readers.connect() as reader:
+            assert reader.execute(text("PRAGMA query_only")).scalar() == 1
+    assert modes == ["wal", 2, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,6 @@ def _sqlite(url: URL, connections: int, begin: str, *, query_only: bool) -> Engi
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         # The driver would begin transactions late, and with a lock that can fail half way.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
@@ -117,6 +116,16 @@ def _sqlite(url: URL, connections: int, begin: str, *, query_only: bool) -> Engi
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", start)
     return engine
+
+
+def write_ahead(engine: Engine) -> None:
+    """Let readers of an SQLite file go on while it is written; the file remembers it."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
 
 
 def _postgresql(url: URL, connections: int) -> Engine:

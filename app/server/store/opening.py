@@ -65,6 +65,7 @@ def open_database(url: URL, key_file: Path, scripts: Path = SCRIPTS) -> Opened:
                 with writer.connect() as connection:
                     check_key(connection, seal)
             migrate(writer, file, scripts)
+            engines.write_ahead(writer)
             with writer.begin() as connection:
                 _begin_or_go_on(connection, seal)
     except BaseException:
