@@ -112,8 +112,8 @@ CAPABILITIES: tuple[Capability, ...] = (
     ),
     _differs(
         "source-family-found",
-        "action: sources of one family, to a host that has addresses of the other alone",
-        "retried until the message's time to live: give a source of each family",
+        "action: a source whose family the host, known by name alone, has no address of",
+        "retried until the message's time to live; of several sources the next has its turn then",
     ),
     _differs(
         "relay-down",
