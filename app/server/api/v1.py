@@ -79,11 +79,28 @@ def _names(dependant: Dependant) -> set[str]:
     return own.union(*(_names(inner) for inner in dependant.dependencies))
 
 
+def _name(route: APIRoute) -> str:
+    """Operation ids are the names of functions: what generated clients call their methods."""
+    return route.name
+
+
+def open_router(tag: str, *, in_schema: bool = True) -> APIRouter:
+    """A router for one file of routes that need no token."""
+    return APIRouter(
+        tags=[tag],
+        include_in_schema=in_schema,
+        generate_unique_id_function=_name,
+        default_response_class=Line,
+        responses=problems.responses(),
+    )
+
+
 def router(tag: str) -> APIRouter:
-    """A router for one file of routes."""
+    """A router for one file of routes below /v1."""
     return APIRouter(
         prefix=PREFIX,
         tags=[tag],
+        generate_unique_id_function=_name,
         default_response_class=Line,
         dependencies=[
             Depends(known_token),

@@ -16,6 +16,7 @@ from app.server.api.routes import (
     imports,
     metrics,
     mtas,
+    problem_pages,
     pushes,
     relay_maps,
     relay_url,
@@ -50,5 +51,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     metrics.router,
     docs.router,
+    problem_pages.router,
 )
 """In the order in which a path is looked for: the busiest first."""

@@ -3,12 +3,13 @@
 from pathlib import Path as File
 
 import fastapi_offline
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from app.routing.errors import Unknown
+from app.server.api.v1 import open_router
 
-router = APIRouter(include_in_schema=False)
+router = open_router("server", in_schema=False)
 
 STATIC = File(fastapi_offline.__file__).parent / "static"
 FILES = {

@@ -1,16 +1,14 @@
 """Whether the server lives, is ready, and which one it is; nobody needs a token for that."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from app import __version__
 from app.server.api.problems import responses
 from app.server.api.schemas.server import Alive, Ready, Version
 from app.server.api.services import Control
-from app.server.api.v1 import Line
+from app.server.api.v1 import open_router
 
-router = APIRouter(
-    tags=["server"], default_response_class=Line, responses=responses(), include_in_schema=True
-)
+router = open_router("server")
 
 
 @router.get("/livez", summary="Is the process alive?")

@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import Depends, Request, Response, Security
 
 from app.server.api.auth import Scope, bearer, known_token
 from app.server.api.problems import responses
 from app.server.api.services import Control
+from app.server.api.v1 import open_router
 from app.server.edit import utc_now
 
-router = APIRouter(tags=["server"])
+router = open_router("server")
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}}
