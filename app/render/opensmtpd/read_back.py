@@ -8,6 +8,7 @@ mistakes of the first.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
 from app.render.opensmtpd.delivery import read_delivery, read_relay
@@ -67,7 +68,9 @@ def check_read_back(
 def _retired(stone: Tombstone, target: Target) -> Handed:
     delivery = read_delivery(stone.text)
     relays = [read_relay(relay) for relay in stone.relays] if delivery.table else None
-    return handed(stone.action, delivery, relays, target.version)
+    # Its text still names the list of its map; it is written with a list of its own, which no
+    # other action takes turns at.
+    return replace(handed(stone.action, delivery, relays, target.version), turn="")
 
 
 def _same_rules(wanted: Meaning, found: Meaning) -> None:
