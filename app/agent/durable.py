@@ -46,13 +46,17 @@ def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Put a file in place of another in one step: readers see the one or the other, whole."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)  # left by a crash
-    descriptor = create(fresh, 0)
     try:
-        os.fchmod(descriptor, mode)
-        fill(descriptor, content)
-    finally:
-        os.close(descriptor)
-    fresh.rename(path)
+        descriptor = create(fresh, 0)
+        try:
+            os.fchmod(descriptor, mode)
+            fill(descriptor, content)
+        finally:
+            os.close(descriptor)
+        fresh.rename(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # half a file would keep the room that is missing
+        raise
     sync_directory(path.parent)
 
 

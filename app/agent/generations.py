@@ -226,6 +226,7 @@ class Generations:
             self._write(generation, staged)
         except OSError as error:
             self.discard(number)
+            self._spare.unlink(missing_ok=True)
             raise NotStaged(error) from error
         return staged
 

@@ -1,5 +1,6 @@
 """What the agent remembers beside its generations: its id, what it has seen, how pushes ended."""
 
+import logging
 import secrets
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
@@ -8,6 +9,7 @@ from typing import Any
 
 from app.agent import durable
 from app.agent.process import Identity
+from app.observe import event
 from app.routing.names import IPAddress
 from app.wire import LineState, PushReport, Reload, Wanted
 
@@ -97,7 +99,11 @@ def is_behind(seen: Seen | None, wanted: Wanted) -> bool:
 
 
 class MemoryFile:
-    """The memory on disk; each change is durable before anything is done about it."""
+    """The memory on disk; each change is durable before anything is done about it.
+
+    A disk that takes nothing more leaves it right for this life of the agent, and older after it:
+    then the server hears of a push twice, or the agent is asked to make one again.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "agent.json"
@@ -114,7 +120,10 @@ class MemoryFile:
     def change(self, **members: Any) -> None:  # noqa: ANN401  as dataclasses.replace
         """Remember other values for some members."""
         self.now = replace(self.now, **members)
-        durable.replace_json(self._path, _document(self.now))
+        try:
+            durable.replace_json(self._path, _document(self.now))
+        except OSError as error:
+            event("memory-not-written", logging.ERROR, reason=error.strerror)
 
 
 def _document(memory: Memory) -> dict[str, object]:

@@ -158,24 +158,24 @@ class Preparer:
         started = memory.started
         as_started = started is not None and started.process == place.running
         own = started.addresses if started and as_started else addresses.of_host()
-        target = Target(
+        bare = Target(
             place.version,
             str(self._generations.state_dir),
             own,
             tuple(sorted(place.declared.certificates)),
             tuple(sorted(place.declared.cas)),
         )
-        files, target = self._with_tombstones(table, secrets, target, place, frozenset())
+        files, target = self._with_tombstones(table, secrets, bare, place, frozenset())
         planned = plan.plan(place.old, files)
         reload = Reload(planned.reload.value)
         if reload is Reload.RESTART or place.running is None or place.drifted:
             reload = Reload.RESTART
-            target = replace(target, addresses=addresses.of_host())
+            bare = replace(bare, addresses=addresses.of_host())
             buried = place.live.origin.tombstones
             over = frozenset(t.action for t in buried) - {
                 t.action for t in tombstones.kept(buried, self._now_s(), place.scan)
             }
-            files, target = self._with_tombstones(table, secrets, target, place, over)
+            files, target = self._with_tombstones(table, secrets, bare, place, over)
         actions = place.declared.actions | actions_of(files).keys()
         return _Rendered(files, target, reload, planned.tables, frozenset(actions))
 
@@ -183,20 +183,20 @@ class Preparer:
         self,
         table: RoutingTable,
         secrets: Mapping[str, Secret],
-        target: Target,
+        bare: Target,
         place: Place,
         over: frozenset[str],
     ) -> tuple[Generation, Target]:
         """The files with every action that goes kept as a tombstone, less those that are `over`."""
-        bare = render.render(table, secrets, target)
+        files = render.render(table, secrets, bare)
         old = {name: act for name, act in actions_of(place.old).items() if name not in over}
         ttls = [int(found[1]) for act in old.values() if (found := _TTL.search(act.text))]
         when = tombstones.retire_at(self._now_s(), place.declared.queue_ttl_s, max(ttls, default=0))
         kept = [each for each in place.live.origin.tombstones if each.action not in over]
-        graves = tombstones_for(old, actions_of(bare).keys(), kept, when)
+        graves = tombstones_for(old, actions_of(files).keys(), kept, when)
         if not graves:
-            return bare, target
-        target = replace(target, tombstones=graves)
+            return files, bare
+        target = replace(bare, tombstones=graves)
         return render.render(table, secrets, target), target
 
     async def _check(

@@ -17,12 +17,11 @@ def request(port: int, method: str, path: str, token: str, body: object) -> dict
     try:
         connection.request(method, path, content, headers)
         answer = connection.getresponse()
-        text = answer.read().decode()
-        return {"status": answer.status, "text": text}
+        said: dict[str, object] = {"status": answer.status, "text": answer.read().decode()}
     except OSError as error:
-        return {"status": 0, "text": repr(error)}
-    finally:
-        connection.close()
+        said = {"status": 0, "text": repr(error)}
+    connection.close()
+    return said
 
 
 def serve() -> None:

@@ -29,8 +29,7 @@ def operator(*lines: str, include: str = INCLUDE) -> Settings:
     """The operator's file: one listener, some lines, our include."""
     return Settings(
         listeners=(Listener(PORT, addresses=("127.0.0.1",)),),
-        # A session that is kept open looks for a second message once in a second only.
-        lines=("mta limit session-mail-max 1", *lines),
+        lines=lines,
         include=include,
     )
 
@@ -51,6 +50,7 @@ class Machine:
     smtpd: Smtpd
     agent: Channel
     injector: Injector
+    detail: str = ""
     _probes: Any = field(default_factory=count)
 
     @classmethod
@@ -91,6 +91,7 @@ class Machine:
     def ended(self, wanted: Mapping[str, Any], **arguments: Any) -> tuple[str, str]:
         """Let the agent apply what is wanted; the state that it ended in, and the reload."""
         ended = self.do("apply", wanted=wanted, **arguments)
+        self.detail = ended["detail"]
         return ended["state"], ended["reload"]
 
     def goes_to(self, domain: str) -> str:
