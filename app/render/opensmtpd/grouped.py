@@ -6,8 +6,9 @@ from functools import partial
 from itertools import groupby
 from math import prod
 
-from app.render.opensmtpd.key_map import KeyMap
+from app.render.opensmtpd.key_map import Join, KeyMap
 from app.render.opensmtpd.meaning import (
+    EITHER,
     IS_KEY,
     KeyMaps,
     Keys,
@@ -58,6 +59,8 @@ def _block(lines: list[Line]) -> Line:
     line with the union of each condition's parts would take.
     """
     first = lines[0]
+    if len(lines) == 1:
+        return first
     if any(
         (line.sets.clients, line.sets.tags) != (first.sets.clients, first.sets.tags)
         for line in lines
@@ -71,7 +74,7 @@ def _block(lines: list[Line]) -> Line:
     for name in IS_KEY:
         union = first.sets.keys[name]
         for line in lines[1:]:
-            union = union.joined(line.sets.keys[name], lambda one, two: one or two or None)
+            union = union.joined(line.sets.keys[name], EITHER)
         keys[name] = union
     return Line(first.rule_id, first.outcome, Sets(first.sets.clients, first.sets.tags, keys))
 
@@ -107,5 +110,6 @@ def _decided(blocks: list[Line], name: str) -> Keys:
     """The outcome of the first block that takes a key."""
     decided: Keys = KeyMap(None)
     for block in blocks:
-        decided = decided.joined(block.sets.keys[name], partial(_first, block.outcome))
+        first = Join(partial(_first, block.outcome), keeps_first=frozenset({None}))
+        decided = decided.joined(block.sets.keys[name], first)
     return decided

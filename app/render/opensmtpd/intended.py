@@ -6,6 +6,7 @@ from app.render.generation import Target
 from app.render.opensmtpd.actions import DEFAULT_MESSAGE, hop_digest
 from app.render.opensmtpd.key_map import KeyMap
 from app.render.opensmtpd.meaning import (
+    BOTH,
     ENDS,
     EVERYWHERE,
     IS_KEY,
@@ -55,7 +56,7 @@ def _rule(table: RoutingTable, rule: Rule, target: Target) -> RuleMeaning | None
     elif isinstance(action.via, ViaTable):
         name = KEYED_BY[table.tables[action.via.name].key]
         decided = _look_ups(table, rule, action, action.via.name)
-        maps[name] = decided.joined(maps[name], lambda hop, taken: hop if taken else None)
+        maps[name] = decided.joined(maps[name], BOTH)
     else:
         outcome = _handed(table, rule, action, action.via, f"rm-{rule.id}")
     clients = _clients(rule.match, target.addresses)

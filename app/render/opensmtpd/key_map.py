@@ -12,11 +12,27 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 V = TypeVar("V", bound=Hashable)
-W = TypeVar("W", bound=Hashable)
-X = TypeVar("X", bound=Hashable)
 
 Normal = tuple[object, object, tuple[tuple[str, object], ...]]
 """The value of this key, that of all longer ones but those in the last part, and those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Generic[V]):
+    """What two values make together.
+
+    Attributes:
+        keeps_first: second values with which every first value stays as it is.
+        keeps_second: first values with which every second value stays as it is.
+    """
+
+    of: Callable[[V, V], V]
+    keeps_first: frozenset[V]
+    keeps_second: frozenset[V] = frozenset()
+
+    def __call__(self, first: V, second: V) -> V:
+        """The value."""
+        return self.of(first, second)
 
 
 @dataclass(slots=True)
@@ -31,6 +47,11 @@ class _Node(Generic[V]):
     point: V
     rest: V
     children: "dict[str, _Node[V]]" = field(default_factory=dict)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether all these keys have one value."""
+        return not self.children and self.point == self.rest
 
 
 class KeyMap(Generic[V]):
@@ -85,8 +106,11 @@ class KeyMap(Generic[V]):
             node = node.children[character]
         return node.point
 
-    def joined(self, other: "KeyMap[W]", join: Callable[[V, W], X]) -> "KeyMap[X]":
-        """The function that gives each key what `join` makes of its two values."""
+    def joined(self, other: "KeyMap[V]", join: Join[V]) -> "KeyMap[V]":
+        """The function that gives each key what `join` makes of its two values.
+
+        It shares parts with both: paint neither afterwards.
+        """
         return KeyMap.grown(_joined(self.root, other.root, join))
 
     def normal(self, is_key: Callable[[str], bool]) -> Normal:
@@ -98,7 +122,11 @@ class KeyMap(Generic[V]):
         return _normal(self.root, "", is_key)
 
 
-def _joined(one: _Node[V], two: _Node[W], join: Callable[[V, W], X]) -> _Node[X]:
+def _joined(one: _Node[V], two: _Node[V], join: Join[V]) -> _Node[V]:
+    if two.is_leaf and two.rest in join.keeps_first:
+        return one
+    if one.is_leaf and one.rest in join.keeps_second:
+        return two
     node = _Node(join(one.point, two.point), join(one.rest, two.rest))
     for character in one.children.keys() | two.children.keys():
         first = one.children.get(character) or _Node(one.rest, one.rest)

@@ -8,7 +8,7 @@ name and the number of a rule's priority) is not in it: the MTA does not know it
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from app.render.opensmtpd.key_map import KeyMap, Normal, values
+from app.render.opensmtpd.key_map import Join, KeyMap, Normal, values
 from app.routing.envelope import LOOPBACK
 from app.routing.names import IPAddress
 from app.routing.relay_url import TLS, Protocol
@@ -172,6 +172,27 @@ KeyMaps = dict[str, Keys]
 """By condition."""
 
 
+BOTH: Join[Value] = Join(
+    lambda one, two: two if one is True else (one if two is True else None),
+    keeps_first=frozenset({True}),
+    keeps_second=frozenset({True}),
+)
+"""The keys that both take; the outcome where one knows it."""
+EITHER: Join[Value] = Join(
+    lambda one, two: one or two,
+    keeps_first=frozenset({None}),
+    keeps_second=frozenset({None}),
+)
+"""The keys that one of the two takes."""
+
+
+def _taken(normal: Normal) -> Normal:
+    """The same keys, with True for their outcome."""
+    point, rest, children = normal
+    below = tuple((character, _taken(child)) for character, child in children)  # type: ignore[arg-type]
+    return (True if point else None, True if rest else None, below)
+
+
 def rule_meaning(
     rule_id: str, clients: ClientSet, tags: TagSet, maps: KeyMaps, outcome: Outcome | None
 ) -> RuleMeaning | None:
@@ -189,6 +210,5 @@ def rule_meaning(
         if found != {True} and len(found) == 1:
             (only,) = found
             outcome = only  # type: ignore[assignment]
-            taken = maps[name].joined(maps[name], lambda value, _: True if value else None)
-            normals[name] = taken.normal(IS_KEY[name])
+            normals[name] = _taken(normals[name])
     return RuleMeaning(rule_id, clients, tags, tuple(normals.items()), outcome)

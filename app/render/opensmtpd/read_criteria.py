@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 from app.render.opensmtpd.key_map import KeyMap
 from app.render.opensmtpd.meaning import (
+    BOTH,
     EVERYWHERE,
     IS_KEY,
     ClientSet,
@@ -77,12 +78,8 @@ def read_criteria(text: str, read_list: ReadList, own: Iterable[IPAddress]) -> S
             sets.tags = _tags(criterion)
         elif criterion.words != "for any":
             name, paint = _KEYED[criterion.words]
-            sets.keys[name] = sets.keys[name].joined(_keys(criterion, paint), _both)
+            sets.keys[name] = sets.keys[name].joined(_keys(criterion, paint), BOTH)
     return sets
-
-
-def _both(one: Value, two: Value) -> Value:
-    return True if one and two else None
 
 
 def _read(text: str, read_list: ReadList) -> list[_Said]:
