@@ -68,10 +68,11 @@ def test_a_core_that_is_wrong_in_one_place_disagrees_with_the_daemon(
     parity_report: Report,
     mutation: Mutation,
 ):
-    before = [rendered(trial.table, trial.target) for trial in campaign.trials]
-    mutation.of_core(monkeypatch)
-    # The files do not hang on what was broken: the daemon would have done the same with them.
-    assert [rendered(trial.table, trial.target) for trial in campaign.trials] == before
+    if mutation.of_core is not None:
+        mutation.of_core(monkeypatch)
+        # The files do not hang on what was broken: the daemon would have done the same.
+        for trial in campaign.trials:
+            assert rendered(trial.table, trial.target) == trial.files
     seen_wrong = [replace(trial, table=mutation.of_table(trial.table)) for trial in campaign.trials]
     found = disagreements(seen_wrong)
     parity_report(f"{len(found):4d} disagreements: {mutation}")

@@ -62,10 +62,9 @@ def ward() -> Iterator[Ward]:
     opened.close()
 
 
-def routing() -> RoutingTable:
-    rule = document.read_rule(
-        {"id": "r1", "name": "all", "match": {}, "action": {"kind": "relay", "via": "mx"}}
-    )
+def routing(*sources: str) -> RoutingTable:
+    action = {"kind": "relay", "via": "mx", "sources": list(sources)}
+    rule = document.read_rule({"id": "r1", "name": "all", "match": {}, "action": action})
     return apply(EMPTY, changes_of(EMPTY, [Put(Subject(Kind.RULE, "all"), rule)]), 1)
 
 
@@ -98,3 +97,23 @@ def test_mail_goes_to_the_exchangers_that_resolve_names_or_waits_or_comes_back(w
     for recipient, (_, code) in DIFFERENT.items():
         differs = known_to_differ(code, ward.version)
         assert became[recipient] == (Fate.WAITING if differs else Fate.RETURNED)
+
+
+@pytest.mark.parametrize(
+    ("sources", "wanted"),
+    [
+        (["127.0.1.77"], {"u@x.b.test": None, "u@y.x.a.test": "127.0.1.77"}),
+        (["2001:db8:ffff::5"], {"u@x.b.test": "2001:db8:ffff::5", "u@y.x.a.test": None}),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_source_reaches_the_exchangers_of_its_own_family(
+    ward: Ward, sources: list[str], wanted: dict[str, str | None]
+):
+    assert known_to_differ("source-family-found", ward.version)
+    client = Client("loopback", "127.0.0.1")
+    ward.load(routing(*sources))
+    outcome = ward.send([Sent("", recipient, client) for recipient in wanted])
+    came_from = [seen.delivery.client if seen.delivery else None for seen in outcome.seen]
+    assert came_from == list(wanted.values())
+    assert all(seen.delivery or seen.fate is Fate.WAITING for seen in outcome.seen)

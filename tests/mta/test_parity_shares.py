@@ -56,8 +56,8 @@ def test_counts_over_many_messages_agree_with_shares(ward: Ward):
         for n in range(EACH)
         for name in table.rules
     ]
-    ward.load(table)
-    trial = Trial(table, sent, ward.send(sent), ward.target())
+    files = ward.load(table)
+    trial = Trial(table, files, sent, ward.send(sent), ward.target())
     assert disagreements([trial]) == []
     found = {spread.where.split()[-1]: spread for spread in spreads([trial])}
     assert {name: sum(spread.counts.values()) for name, spread in found.items()} == {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from app.render.generation import Target
+from app.render.generation import Generation, Target
 from app.routing.envelope import Undeliverable
 from app.routing.routing_table import RoutingTable
 from tests.mta.parity.coverage import REQUIRED, choose
@@ -23,9 +23,10 @@ HITS = 10
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One routing table, what was sent through it, and what a daemon did."""
+    """One routing table, its files, what was sent through it, and what a daemon did."""
 
     table: RoutingTable
+    files: Generation
     sent: Sequence[Sent]
     outcome: Outcome
     target: Target
@@ -51,10 +52,10 @@ def run(seed: int, ward: Ward) -> Campaign:
     hits: Counter[str] = Counter()
     trials: list[Trial] = []
     while len(trials) < TABLES or (missing(hits) and len(trials) < MOST_TABLES):
-        table = routing_table(random)
+        table = routing_table(random, ward.target())
         sent = choose(random, table, ENVELOPES, hits)
-        ward.load(table)
-        trials.append(Trial(table, sent, ward.send(sent), ward.target()))
+        files = ward.load(table)
+        trials.append(Trial(table, files, sent, ward.send(sent), ward.target()))
     return Campaign(seed, trials, hits)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import fsum
 from random import Random
 
 from app.routing.conditions import CONDITIONS
@@ -11,13 +12,15 @@ from app.routing.relay_url import TLS
 from app.routing.route import NeverDelivered, Rejected, Resolution, Route, TryAgain, Unrouted
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction, Rule
-from app.routing.table import TableKey
+from app.routing.table import Entries, Table, TableKey, keys_of_envelope
 from tests.mta.parity import world
 from tests.mta.parity.envelopes import Sent, random_envelope
 from tests.mta.parity.expectation import resolution
 from tests.mta.parity.tables import RULES
 
 CANDIDATES = 400
+CROWD = 50
+"""Patterns of a condition that make a crowd."""
 OUTCOMES: dict[type[Resolution], str] = {
     Route: "relay",
     Rejected: "reject",
@@ -33,6 +36,10 @@ REQUIRED = (
     *(f"via {kind}" for kind in ("URL", "map", "table", "mx")),
     *(f"table by {key}" for key in TableKey),
     "table without the key",
+    "table's default",
+    "table's less specific key passed over",
+    "a disabled rule passed over",
+    "a later rule with an earlier name",
     *(f"TLS {mode}" for mode in TLS),
     "clients absent",
     "mail_from @domain",
@@ -45,6 +52,7 @@ REQUIRED = (
     "login",
     "lmtp",
     "a relay out",
+    "a crowd",
     "null sender",
     *(f"client {kind}" for kind in dict.fromkeys(client.kind for client in world.CLIENTS)),
     "user",
@@ -80,13 +88,30 @@ def _features(table: RoutingTable, sent: Sent, envelope: Envelope) -> Iterator[s
             rule = table.rules[step.rule]
             yield f"rule {table.ordered.index(rule) + 1} decides"
             yield from _of_rule(rule)
+    yield from _passed_over(table, envelope, answer)
     if isinstance(answer, Route):
         yield from _of_route(table, answer, envelope)
+
+
+def _passed_over(table: RoutingTable, envelope: Envelope, answer: Resolution) -> Iterator[str]:
+    """Answer which rules would have decided under another order, or had they been enabled."""
+    name = None if isinstance(answer, Unrouted) else answer.rule
+    decides = table.rules.get(name or "")
+    for rule in table.rules.values():
+        if rule is decides or rule.match.first_failing(envelope) is not None:
+            continue
+        if not rule.enabled and (decides is None or rule.order < decides.order):
+            yield "a disabled rule passed over"
+        elif rule.enabled and decides is not None and rule.name < decides.name:
+            yield "a later rule with an earlier name"
 
 
 def _of_rule(rule: Rule) -> Iterator[str]:
     yield from (f"{condition.name} says yes" for condition in rule.match.all_of)
     yield from (f"not {condition.name} says yes" for condition in rule.match.none_of)
+    conditions = (*rule.match.all_of, *rule.match.none_of)
+    if any(len(condition.texts()) >= CROWD for condition in conditions):
+        yield "a crowd"
     if rule.match.positive("clients") is None:
         yield "clients absent"
 
@@ -97,7 +122,7 @@ def _of_route(table: RoutingTable, route: Route, envelope: Envelope) -> Iterator
     chosen = route.chosen
     if route.table is not None:
         yield "via table"
-        yield f"table by {table.tables[route.table].key}"
+        yield from _of_table(table.tables[route.table], table.entries[route.table], envelope)
     elif not isinstance(action.via, ViaTable):
         yield f"via {'map' if route.relay_map else 'mx' if chosen.url is None else 'URL'}"
     if action.mail_from is not None:
@@ -119,13 +144,23 @@ def _of_route(table: RoutingTable, route: Route, envelope: Envelope) -> Iterator
     yield from (name for name, value in present.items() if value)
 
 
+def _of_table(table: Table, entries: Entries, envelope: Envelope) -> Iterator[str]:
+    yield f"table by {table.key}"
+    found = [entries[key] for key in keys_of_envelope(table.key, envelope) if key in entries]
+    if not found:
+        yield "table's default"
+    elif any(hop != found[0] for hop in found):
+        yield "table's less specific key passed over"
+
+
 def choose(random: Random, table: RoutingTable, n: int, hits: Counter[str]) -> Sequence[Sent]:
     """Answer `n` random envelopes that exercise what was exercised least; `hits` counts them."""
     drawn = dict.fromkeys(random_envelope(random) for _ in range(CANDIDATES))
     pool = {sent: features(table, sent) for sent in drawn}
     chosen: list[Sent] = []
     for _ in range(n):
-        best = max(pool, key=lambda sent: sum(1 / (1 + hits[name]) ** 2 for name in pool[sent]))
+        # fsum: the same seed must choose the same, in whatever order a set is walked.
+        best = max(pool, key=lambda sent: fsum((1 + hits[name]) ** -2 for name in pool[sent]))
         chosen.append(best)
         hits.update(pool.pop(best))
     return chosen

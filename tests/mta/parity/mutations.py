@@ -26,7 +26,7 @@ class Mutation:
     """One mistake: in the core until the patch is undone, or in the table that it is asked about."""
 
     name: str
-    of_core: Callable[[pytest.MonkeyPatch], None] = lambda _: None
+    of_core: Callable[[pytest.MonkeyPatch], None] | None = None
     of_table: Callable[[RoutingTable], RoutingTable] = lambda table: table
 
     def __str__(self) -> str:

@@ -2,6 +2,8 @@
 
 from random import Random
 
+from app.render.generation import Target
+from app.render.opensmtpd.capabilities import reasons
 from app.routing import document
 from app.routing.change import Kind, Put, Subject, apply, changes_of
 from app.routing.check import errors
@@ -43,7 +45,7 @@ PLAIN_URLS = (
     world.SIX.url("smtp"),
     *[world.LMTP.url("lmtp")] * 2,
     world.OPTIONAL.url("smtp"),
-    world.OPTIONAL.url("smtp+notls"),
+    world.UNUSED_OFFER.url("smtp+notls"),
 )
 TLS_URLS = (
     world.TRUSTED[0].url("tls"),
@@ -64,11 +66,11 @@ def some(random: Random, values: tuple[str, ...], most: int) -> list[str]:
     return random.sample(different, random.randint(1, min(most, len(different))))
 
 
-def routing_table(random: Random) -> RoutingTable:
-    """Answer a routing table that `check` has no error for."""
+def routing_table(random: Random, target: Target) -> RoutingTable:
+    """Answer a routing table that `check` has no error for, and that the target can be told."""
     while True:
         table = apply(EMPTY, changes_of(EMPTY, _writes(random)), 1)
-        if not errors(table):
+        if not errors(table) and not reasons(table, target.version, target):
             return table
 
 
@@ -81,20 +83,26 @@ def _writes(random: Random) -> list[Put]:
         writes += _table(random, name, kind)
     names = random.sample([f"rule-{n}" for n in range(100)], RULES + 1)
     priorities = sorted(random.choices(range(10, 40, 10), k=RULES + 1))
+    disabled = random.randrange(RULES + 1)  # one that must not be seen
     for place, (name, priority) in enumerate(zip(names, priorities, strict=True)):
         fixed: Document = {"name": name, "priority": priority, "id": f"r{place + 1}"}
-        fixed["enabled"] = place != RULES  # one that must not be seen
+        fixed["enabled"] = place != disabled
         writes.append(Put(Subject(Kind.RULE, name), _rule(random, fixed)))
     return writes
 
 
 def _relay_map(random: Random, name: str, pool: tuple[str, ...]) -> list[Put]:
     urls = some(random, pool, 4)
-    relays = [{"name": f"r{n}", "url": url} for n, url in enumerate(urls)]
-    value = {"name": name, "policy": "round-robin", "relays": relays}
+    priority = random.choice([0, 0, 7])  # the same for all: lists know none
+    relays: list[Document] = [
+        {"name": f"r{n}", "url": url, "weight": random.randint(1, 5), "priority": priority}
+        for n, url in enumerate(urls)
+    ]
+    policies = ["round-robin"] if len(urls) > 1 else ["round-robin", "random", "ratio", "failover"]
+    value: Document = {"name": name, "policy": random.choice(policies), "relays": relays}
     writes = [Put(Subject(Kind.RELAY_MAP, name), document.read_relay_map(value))]
     chance = 1.0 if random.random() < 0.15 else 0.2
-    out = [relay["name"] for relay in relays if random.random() < chance]
+    out = [str(relay["name"]) for relay in relays if random.random() < chance]
     return writes + [Put(Subject(Kind.RELAY_STATE, name, relay), OutOfService()) for relay in out]
 
 
@@ -102,7 +110,7 @@ def _table(random: Random, name: str, kind: TableKey) -> list[Put]:
     default = _entry_hop(random) if random.random() < 0.4 else None
     table = document.read_table({"name": name, "key": kind.value, "default": default})
     writes = [Put(Subject(Kind.TABLE, name), table)]
-    for text in set(_keys(random, kind)):
+    for text in dict.fromkeys(_keys(random, kind)):
         hop = parse_entry_hop(_entry_hop(random))
         writes.append(Put(Subject(Kind.ENTRY, name, parse_key(table.key, text)), hop))
     return writes
@@ -139,7 +147,24 @@ def _mail_pattern(random: Random, domains: tuple[str, ...]) -> str:
     return _domain_pattern(random, domains)
 
 
+CROWDS: dict[str, tuple[str, ...]] = {
+    "clients": tuple(f"10.{n}.0.0/{16 + n % 9}" for n in range(200)),
+    "auth_users": tuple(f"user{n}" for n in range(150)),
+    "senders": tuple(f"s{n}.crowd.test" for n in range(250)),
+    "recipients": tuple(f"r{n}.crowd.test" for n in range(250)),
+    "helos": tuple(f"h{n}.crowd.test" for n in range(250)),
+    "tags": tuple(f"tag{n}" for n in range(50)),
+}
+"""Patterns that nothing meets: with them, lists are long enough to be written in another way."""
+
+
 def _condition(random: Random, name: str, *, negated: bool) -> list[str]:
+    """Answer patterns; now and then they stand in a crowd."""
+    patterns = _patterns(random, name, negated=negated)
+    return [*patterns, *CROWDS[name]] if random.random() < 0.04 else patterns
+
+
+def _patterns(random: Random, name: str, *, negated: bool) -> list[str]:
     match name:
         case "clients":
             words = ("local",) if negated else ("local", "local", "any")

@@ -54,7 +54,9 @@ def _smtps(name: str, address: str, kind: str, port: int = 27025, **more: object
 
 
 LOGINS = {USERNAME: PASSWORD}
+# Two, since smtpd waits 3 s between two connections to one address over different URLs.
 OPTIONAL = _offers("optional", "127.0.1.15", "unknown", require_tls=False)
+UNUSED_OFFER = _offers("unused-offer", "127.0.1.18", "unknown", require_tls=False)
 TRUSTED = (
     _offers("starttls1", "127.0.1.21", "trusted"),
     _offers("starttls2", "127.0.1.22", "trusted"),
@@ -70,7 +72,7 @@ UNKNOWN = (
     _offers("unknown1", "127.0.1.29", "unknown"),
     _smtps("unknown2", "127.0.1.30", "unknown"),
 )
-SINKS = (*PLAIN, SIX, LMTP, *MX, OPTIONAL, *TRUSTED, *WITH_LOGIN, *OTHERS, *UNKNOWN)
+SINKS = (*PLAIN, SIX, LMTP, *MX, OPTIONAL, UNUSED_OFFER, *TRUSTED, *WITH_LOGIN, *OTHERS, *UNKNOWN)
 SINK_AT = {(sink.address, sink.port): sink for sink in SINKS}
 
 ZONE: Zone = {
