@@ -18,19 +18,19 @@ def measure() -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         raw = _raw_database(Path(folder) / "raw.db")
         with relaymap(Path(folder) / "state") as server:
-            connection = server.connect()
-            fill(server, connection, 100)
+            fill(server, server.connect(), 100)
             return interleave(
                 "PATCH until resolve answers by it",
                 "wall ms an edit",
                 {
-                    "PATCH, then resolve until it shows": lambda: _edits(server, connection),
+                    "PATCH, then resolve until it shows": lambda: _edits(server),
                     "one durable row of raw sqlite3": lambda: _commits(raw),
                 },
             )
 
 
-def _edits(server: Server, connection: http.client.HTTPConnection) -> float:
+def _edits(server: Server) -> float:
+    connection = server.connect()
     spent = 0.0
     for number in range(_EDITS):
         port = 2000 + number % 2

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,22 +103,25 @@ def bare() -> Iterator[Server]:
 def _running(
     command: list[str], settings: Mapping[str, str], port: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=os.environ | settings)  # noqa: S603  our own argv
+    process = subprocess.Popen(command, env=os.environ | settings)
     try:
-        _wait_until_open(process, port)
+        _wait_until_ready(process, port)
         yield process
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Relaymap binds its socket before it opens its database: only an answer says ready."""
     deadline = time.monotonic() + _START_LIMIT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError("the server ended before it listened")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise RuntimeError("the server ended before it answered")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_LIMIT_S)
+        with suppress(ConnectionError, TimeoutError), closing(connection):
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.client.OK:
                 return
         time.sleep(0.05)
-    raise RuntimeError("the server did not listen in time")
+    raise RuntimeError("the server did not answer in time")
