@@ -1,6 +1,7 @@
 """A whole server in this process, over a real SQLite file, spoken to without a socket."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from app.server.api.app import create_app
 from app.server.api.services import Services
 from app.server.main import open_services
 from app.settings import ServerSettings
+from tests.http.fields import furnish
 
 BASE = "http://localhost"
+
+# Inputs and vectors that stand beside the repository belong to these files; elsewhere there is
+# nothing to test with.
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+collect_ignore_glob = [] if SHARED.is_dir() else ["test_shared_*.py"]
 
 
 class Clock:
@@ -59,3 +66,29 @@ async def api(services: Services, admin_token: str) -> AsyncIterator[httpx.Async
     transport = httpx.ASGITransport(app=create_app(services))
     async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
         yield client
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A server with something of everything, which no test of this file may change."""
+
+    api: httpx.AsyncClient
+    services: Services
+
+    async def everything(self) -> tuple[object, ...]:
+        store = self.services.store
+        return (self.services.live.current(), await store.tokens(), await store.mtas())
+
+
+@pytest.fixture(scope="module")
+async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Furnished]:
+    state_dir = tmp_path_factory.mktemp("state")
+    state_dir.chmod(0o700)
+    settings = ServerSettings(state_dir=state_dir)
+    async with open_services(settings) as services:
+        headers = {"Authorization": f"Bearer {settings.token_path.read_text().strip()}"}
+        transport = httpx.ASGITransport(app=create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as api:
+            await furnish(api)
+            yield Furnished(api, services)
+        services.pushes.close()

@@ -65,7 +65,7 @@ async def list_entries(name: TableName, _: Reader, snapshot: Current, page: Page
 
 
 @router.put(
-    "/tables/{table}/entries/{key:path}",
+    "/tables/{table}/entries/{key}",
     summary="Create or replace an entry",
     responses={201: {"model": EntryOut, "description": "Created"}, **responses(404, 412, 428)},
 )
@@ -100,7 +100,7 @@ def _same_key(table: Table, given: object, subject: Subject) -> None:
             raise Invalid((refused.fault.under("/key"),)) from None
 
 
-@router.get("/tables/{table}/entries/{key:path}", summary="Read an entry", responses=responses(404))
+@router.get("/tables/{table}/entries/{key}", summary="Read an entry", responses=responses(404))
 async def get_entry(
     name: TableName, key: Key, _: Reader, snapshot: Current, reading: ReadingOf
 ) -> EntryOut:
@@ -113,7 +113,7 @@ async def get_entry(
 
 
 @router.delete(
-    "/tables/{table}/entries/{key:path}",
+    "/tables/{table}/entries/{key}",
     summary="Delete an entry",
     status_code=204,
     response_class=Response,
