@@ -5,6 +5,7 @@ write mean the same in both). It knows nothing of how the files were made.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -52,34 +53,29 @@ class PlainSmtpd:
         return None
 
 
+PLAIN: dict[tuple[str, str], Callable[[tuple[str, ...], Envelope], bool]] = {
+    ("from", "src"): lambda lines, envelope: any(_is_client(line, envelope) for line in lines),
+    ("for", "domain"): lambda lines, envelope: envelope.recipient.domain in lines,
+    ("tag", ""): lambda lines, envelope: envelope.tag in lines,
+    ("helo", ""): lambda lines, envelope: envelope.helo in lines,
+    ("mail-from", ""): lambda lines, envelope: f"@{envelope.sender.domain}" in lines,
+}
+
+
 def _holds(criterion: Criterion, envelope: Envelope) -> bool:
-    match criterion.slot, criterion.word:
-        case ("from" | "for", "any"):
-            return True
-        case ("from", "local"):
-            return envelope.is_local
-        case ("from", "src"):
-            return any(_is_client(line, envelope) for line in criterion.lines)
-        case ("for", "domain"):
-            return envelope.recipient.domain in criterion.lines
-        case ("tag", ""):
-            return envelope.tag in criterion.lines
-        case ("helo", ""):
-            return envelope.helo in criterion.lines
-        case ("mail-from", ""):
-            return f"@{envelope.sender.domain}" in criterion.lines
-    key = _key(criterion.slot, envelope)
-    return any(matches(line, key) for line in criterion.lines)
+    if criterion.word == "any":
+        return True
+    if criterion.word == "local":
+        return envelope.is_local
+    if criterion.word != "regex":
+        return PLAIN[criterion.slot, criterion.word](criterion.lines, envelope)
+    return any(matches(line, _key(criterion.slot, envelope)) for line in criterion.lines)
 
 
 def matches(line: str, key: str) -> bool:
     """Whether a POSIX regular expression of ours matches anywhere in a key."""
     python = _BRACKETS.sub(lambda found: f"[^{re.escape(found[1])}]", line)
-    return (
-        re.search(python.removesuffix("$") + r"\Z", key) is not None
-        if line[-1] == "$"
-        else (re.search(python, key) is not None)
-    )
+    return re.search(python, key) is not None
 
 
 def _is_client(line: str, envelope: Envelope) -> bool:

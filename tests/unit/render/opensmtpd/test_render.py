@@ -33,7 +33,7 @@ def wanted_action(table: RoutingTable, envelope: Envelope) -> str | None:
     return None
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(SEEDS)
 def test_files_lead_every_envelope_to_the_action_that_its_rule_names(seed: int) -> None:
     table, random = routing_table(seed), Random(seed)
@@ -43,7 +43,7 @@ def test_files_lead_every_envelope_to_the_action_that_its_rule_names(seed: int) 
         assert daemon.action(asked) == wanted_action(table, asked), str(asked)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(SEEDS)
 def test_what_is_rendered_reads_back_as_the_model(seed: int) -> None:
     table = routing_table(seed)
