@@ -84,6 +84,14 @@ class Fleet:
         found = self.namespace.outside(path)
         return found.read_text("utf-8") if found.exists() else ""
 
+    def command(self, *words: str) -> str:
+        """Run a command on the server's database; its output."""
+        return self.namespace.run(
+            [sys.executable, "-m", "app", *words],
+            environment={"RELAYMAP_STATE_DIR": SERVER_DIR},
+            directory=_ROOT,
+        ).stdout
+
     # --- the API
 
     def token(self) -> str:
@@ -114,6 +122,25 @@ class Fleet:
         path = directory / "agent.token"
         path.write_text(made["token"] + "\n")
         path.chmod(0o600)
+
+    def route_to(self, url: str, domain: str = "x.test") -> None:
+        """Let mail for a domain go there, once it is pushed."""
+        body = {
+            "match": {"clients": ["any"], "recipients": [domain]},
+            "action": {"kind": "relay", "via": url},
+        }
+        self.good("PUT", "/v1/rules/out", body)
+
+    def serve(self, url: str) -> None:
+        """Push until it is served that mail goes there."""
+        self.route_to(url)
+        push = self.push()
+        assert push["state"] == "applied", push
+
+    def state(self) -> str:
+        """How the MTA stands, as the server says."""
+        found: str = self.good("GET", f"/v1/mtas/{MTA}/status")["state"]
+        return found
 
     def push(self) -> dict[str, Any]:
         """Push the head and wait for the end; the push."""
