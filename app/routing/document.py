@@ -121,8 +121,8 @@ def read_relay(document: object) -> Relay:
         Invalid: every fault found.
     """
     reader = Reader(document)
-    relay, given = _read_relay(reader)
-    if given is None:
+    relay, _ = _read_relay(reader)
+    if reader.members.get("name") is None:
         reader.fault("missing", "a relay needs a name here", "name")
     reader.refuse_if_faulty()
     return relay

@@ -45,18 +45,17 @@ def test_every_condition_and_every_not_says_yes_and_no_in_some_row() -> None:
     assert said_yes == sides
 
 
-@given(strategies.conditions(6), strategies.conditions(6), strategies.envelopes())
+@given(strategies.matches, strategies.envelopes)
 def test_a_condition_holds_when_one_of_its_patterns_alone_would(
-    asked: dict[str, list[str]], refused: dict[str, list[str]], letter: Envelope
+    whole: Match, letter: Envelope
 ) -> None:
-    whole = strategies.match_of(asked, refused)
     for condition in (*whole.all_of, *whole.none_of):
         parse = CONDITIONS[condition.name]
         alone = [parse((text,)).holds(letter) for text in condition.texts()]
         assert condition.holds(letter) == any(alone)
 
 
-@given(strategies.conditions(6))
-def test_a_condition_says_its_patterns_in_canonical_spelling(asked: dict[str, list[str]]) -> None:
-    for condition in strategies.match_of(asked, {}).all_of:
+@given(strategies.matches)
+def test_a_condition_says_its_patterns_in_canonical_spelling(whole: Match) -> None:
+    for condition in whole.all_of:
         assert CONDITIONS[condition.name](condition.texts()) == condition

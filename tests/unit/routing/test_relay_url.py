@@ -39,7 +39,7 @@ def test_no_refusal_repeats_what_was_sent_or_prints_an_expression(row: Row) -> N
     assert not any(sign in detail for sign in ("[a-z", "(?", "]{", "\\"))
 
 
-@given(strategies.relay_urls())
+@given(strategies.relay_urls)
 def test_the_canonical_spelling_parses_to_the_same_meaning_and_spelling(url: RelayURL) -> None:
     again = parse_relay_url(str(url))
     assert again == url

@@ -164,7 +164,8 @@ def test_a_null_recipient_is_no_recipient() -> None:
     assert (found.code, found.trace) == ("bad-address", ())
 
 
-@given(strategies.routings(), strategies.envelopes(), strategies.draws, strategies.draws)
+@settings(max_examples=500)
+@given(strategies.routings(), strategies.envelopes, strategies.draws, strategies.draws)
 def test_resolve_agrees_with_a_plain_reading_of_the_rules(
     table: RoutingTable, letter: Envelope, draw: Draw, other: Draw
 ) -> None:
@@ -177,8 +178,7 @@ def test_resolve_agrees_with_a_plain_reading_of_the_rules(
     assert plain.seen(resolve(table, letter, NOBODY, lambda _map: other, asked)) == expected
 
 
-@settings(max_examples=50)
-@given(strategies.routings(), strategies.envelopes(), strategies.draws)
+@given(strategies.routings(), strategies.envelopes, strategies.draws)
 def test_what_is_answered_can_be_done(table: RoutingTable, letter: Envelope, draw: Draw) -> None:
     """A login goes over mandatory TLS, nobody verifies where nobody checks, shares add up."""
     found = resolve(table, letter, NOBODY, lambda _map: draw, MxHosts(("mx.test",)))
