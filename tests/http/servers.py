@@ -33,9 +33,11 @@ def environment(state_dir: Path, **settings: str) -> dict[str, str]:
 class Server:
     """`python -m app serve`, answering when it is entered, gone when it is left."""
 
-    def __init__(self, folder: Path, port: int | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, *program: str, **settings: str) -> None:
+        """Prepare it; `program` is what Python runs instead of `-m app serve`."""
         self.folder = folder
-        self.port = port or free_port()
+        self.port = free_port()
+        self._program = program or ("-m", "app", "serve")
         self.state_dir = folder / "var"
         self._settings = {"RELAYMAP_PORT": str(self.port), **settings}
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,7 +57,7 @@ class Server:
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"],
+                [sys.executable, *self._program],
                 cwd=self.folder,
                 env=environment(self.state_dir, **self._settings),
                 stdin=subprocess.DEVNULL,
