@@ -96,8 +96,8 @@ def expectation_of_bounce(trial: Trial, sent: Sent, wanted: Expected) -> Expecte
 
 
 def _agrees_on_bounce(wanted: Expected | None, seen: Seen | None, recipient: str) -> bool:
-    if wanted is None or wanted.fate is not Fate.TAKEN:
-        return seen is None
+    if wanted is None or wanted.fate in {Fate.REFUSED, Fate.RETURNED}:
+        return seen is None  # nobody is told of a bounce that finds no way
     return seen is not None and wanted.agrees(seen, recipient)
 
 

@@ -62,7 +62,8 @@ class Expected:
     """What must happen.
 
     Attributes:
-        reply: the beginning of the reply's text after its code; only where it is refused.
+        code: of the reply, where it is refused; 0 for any of 5xx.
+        reply: the reply's text after its code, and before the recipient.
         candidates: where it may arrive: any that has a share.
         mail_from: the envelope sender that the sink sees.
         relay_map: the map whose turn it was.
@@ -78,11 +79,16 @@ class Expected:
     def agrees(self, seen: Seen, recipient: str) -> bool:
         """Say whether what was seen is what must happen."""
         if self.fate is Fate.REFUSED:
-            refused = seen.fate is Fate.REFUSED and (not self.code or seen.code == self.code)
-            return refused and 500 <= seen.code < 600 and seen.text.startswith(self.reply)
+            return seen.fate is Fate.REFUSED and self._is_reply(seen, recipient)
         if self.fate is Fate.TAKEN:
             return seen.delivery is not None and self._takes(seen.delivery, recipient)
         return seen.fate is self.fate
+
+    def _is_reply(self, seen: Seen, recipient: str) -> bool:
+        if not self.code:  # an address that no rule ever saw: the daemon's own words
+            return 500 <= seen.code < 600
+        wanted = f"{self.reply}: <{recipient}>"
+        return (seen.code, seen.text.lower()) == (self.code, wanted.lower())
 
     def _takes(self, delivery: Delivery, recipient: str) -> bool:
         to_it = delivery.recipients == (recipient,) or same(delivery.recipients, (recipient,))

@@ -94,10 +94,11 @@ class Ward:
         self.smtpd.release()
         self.smtpd.wait_for_rest()
         self.sinks.wait_for(len(_DELIVERED.findall(self._log())))
-        waiting = {_probe(message) for message in self.smtpd.waiting().values()}
-        seen = [self._seen(p, r, waiting) for p, r in zip(probes, replies, strict=True)]
-        bounces = [self._bounce(probe) for probe in probes]
-        return Outcome(seen, bounces)
+        waiting = [message.partition("\n\n") for message in self.smtpd.waiting().values()]
+        own = {_probe(head) for head, _, _ in waiting}
+        returned = {_probe(body) for head, _, body in waiting if not _probe(head)}
+        seen = [self._seen(p, r, own) for p, r in zip(probes, replies, strict=True)]
+        return Outcome(seen, [self._bounce(probe, returned) for probe in probes])
 
     def _log(self) -> str:
         return self.smtpd.log()[self._log_from :]
@@ -111,15 +112,17 @@ class Ward:
             return Seen(Fate.TAKEN, delivery=taken[0])
         return Seen(Fate.WAITING if probe in waiting else Fate.RETURNED)
 
-    def _bounce(self, probe: str) -> Seen | None:
-        returned = [one for one in self.sinks.taken if one.returned == probe]
-        assert len(returned) <= 1, f"{probe} was returned {len(returned)} times"
-        return Seen(Fate.TAKEN, delivery=returned[0]) if returned else None
+    def _bounce(self, probe: str, waiting: set[str]) -> Seen | None:
+        taken = [one for one in self.sinks.taken if one.returned == probe]
+        assert len(taken) <= 1, f"{probe} was returned {len(taken)} times"
+        if taken:
+            return Seen(Fate.TAKEN, delivery=taken[0])
+        return Seen(Fate.WAITING) if probe in waiting else None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of each envelope, in order, and of the bounce that it made, if one arrived."""
+    """What became of each envelope, in order, and of the bounce that it made, if one is left."""
 
     seen: Sequence[Seen]
     bounces: Sequence[Seen | None]
@@ -130,6 +133,7 @@ def rendered(table: RoutingTable, target: Target) -> Generation:
     return render(table, {world.LABEL: world.SECRET}, target)
 
 
-def _probe(message: str) -> str:
-    found = re.search(r"^X-Probe: (\S+)", message, re.MULTILINE)
+def _probe(part: str) -> str:
+    """Answer the X-Probe in a part of a message: its head, or what its body brings back."""
+    found = re.search(r"^X-Probe: (\S+)", part, re.MULTILINE)
     return found[1] if found else ""
