@@ -14,7 +14,7 @@ from app.agent import addresses, operator_file
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Intent, Recovery
 from app.agent.memory import Ended, MemoryFile, Seen, Started
-from app.agent.opensmtpd import OpenSMTPD, now_ticks
+from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Prepared, Preparer
 from app.observe import event, failure
 from app.routing.errors import ControlError
@@ -83,10 +83,11 @@ class Applier:
 
     async def start(self) -> None:
         """Start the MTA with what is live; trouble is logged, and seen in the next report."""
-        before, since, own = await self._mta.control.running(), now_ticks(), addresses.of_host()
+        control = self._mta.control
+        before, since, own = await control.running(), control.now(), addresses.of_host()
         try:
             async with asyncio.timeout(self._limit_s):
-                await self._mta.control.restart(self._limit_s)
+                await control.restart(self._limit_s)
                 process = await self._mta.settled(since, before)
         except (NotServing, TimeoutError) as error:
             event("mta-not-started", logging.ERROR, reason=str(error))
@@ -154,10 +155,11 @@ class Applier:
             NotServing: it does not.
         """
         reload, observe = steps
-        before, since, own = await self._mta.control.running(), now_ticks(), addresses.of_host()
+        control = self._mta.control
+        before, since, own = await control.running(), control.now(), addresses.of_host()
         self._at(reload)
         if intent.reload is Reload.RESTART or before is None:
-            await self._mta.control.restart(self._limit_s)
+            await control.restart(self._limit_s)
             self._at(observe)
             process = await self._mta.settled(since, before)
             known = actions if actions is not None else self._actions_on_disk()

@@ -25,5 +25,8 @@ class Control(Protocol):
     async def running(self) -> Identity | None:
         """The first process of smtpd as it is now; None if there is none."""
 
+    def now(self) -> int:
+        """The present moment on the clock that `Identity.started` is told by here."""
+
     def last_words(self) -> str:
         """What smtpd, or what runs it, said last; one line, "" if nothing is known."""

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from app.agent.apply import Applier
-from app.agent.link import Backoff, Link, LinkDown, LinkRefused
+from app.agent.link import POLL_S, Backoff, Link, LinkDown, LinkRefused
 from app.agent.memory import Ended, MemoryFile, is_behind
 from app.agent.report import Reporter
 from app.observe import event
@@ -49,16 +49,22 @@ class Loop:
     async def _follow(self) -> None:
         # The server decides whether we may speak for this MTA; until it has, nothing is taken.
         await self._noted.wait()
-        backoff = Backoff()
+        backoff, is_back = Backoff(), True
         while True:
             ended = self._memory.now.ended
+            known, wait_s = 0 if ended is None else ended.push, POLL_S if is_back else 0
             try:
-                wanted = await self._link.wanted(0 if ended is None else ended.push)
+                wanted = await self._link.wanted(known, wait_s)
             except (LinkDown, LinkRefused) as error:
                 event("wanted-not-learnt", logging.WARNING, reason=str(error))
+                is_back = False
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
+            if not is_back:
+                # It may be another server now, or an older database: tell it what we serve.
+                is_back = True
+                self._news.set()
             if wanted is not None:
                 await self._take(wanted)
 

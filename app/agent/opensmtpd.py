@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,6 @@ _VERSION = re.compile(r"OpenSMTPD (\d+)\.(\d+)(\S*)")
 _ASK_LIMIT_S = 10.0
 _BANNER_LIMIT_S = 10.0
 _PAUSE_S = 0.05
-_TICKS = 100
-"""Of proc(5): USER_HZ is 100 on every architecture that Debian has."""
 
 
 class Unanswered(ControlError):
@@ -40,11 +37,6 @@ class Version:
 
     text: str
     number: tuple[int, int]
-
-
-def now_ticks() -> int:
-    """The present moment on the clock that starts of processes are told by."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 class OpenSMTPD:
@@ -149,7 +141,7 @@ class OpenSMTPD:
         """The process that serves, and goes on serving for the time that a start takes to fail.
 
         Args:
-            not_before: it must have been started at or after this moment, in ticks.
+            not_before: it must have been started at or after this moment of the control's clock.
             other_than: the process that it must not be.
 
         Raises:

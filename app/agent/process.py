@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ MAX_OUTPUT = 65_536
 _MAX_LINE = 8_192
 _CHUNK = 65_536
 _KILL_WAIT_S = 5.0
+_TICKS = 100
+"""Of proc(5) in a second: USER_HZ is 100 on every architecture that Debian has."""
 
 
 class NotStarted(ControlError):
@@ -176,8 +179,9 @@ class Identity:
     """One process and no other: a pid comes back, a pid with its start and its boot does not.
 
     Attributes:
-        started: clock ticks after boot (proc(5), field 22 of stat).
-        boot: the kernel's id of this boot.
+        started: on the clock of whoever says it: clock ticks after boot (proc(5), field 22 of
+            stat), or microseconds of the monotonic clock (systemd).
+        boot: the kernel's id of this boot, or systemd's of this start of a unit.
     """
 
     pid: int
@@ -196,6 +200,11 @@ def identity(pid: int) -> Identity | None:
     if fields[0] in {"Z", "X"}:
         return None
     return Identity(pid, int(fields[19]), boot_id())
+
+
+def now_ticks() -> int:
+    """The present moment in clock ticks after boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def boot_id() -> str:

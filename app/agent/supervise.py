@@ -45,6 +45,10 @@ class Supervise:
         now = process.identity(self._identity.pid)
         return now if now == self._identity else None
 
+    def now(self) -> int:
+        """In clock ticks after boot."""
+        return process.now_ticks()
+
     def last_words(self) -> str:
         """The last line of its log."""
         return self._said
