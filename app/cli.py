@@ -16,6 +16,7 @@ from app import __version__
 from app.routing.errors import (
     ControlError,
     Invalid,
+    LimitReached,
     NameTaken,
     Refused,
     RevisionMoved,
@@ -47,10 +48,24 @@ _EXITS: tuple[tuple[type[Exception], int], ...] = (
     (Unknown, NOT_FOUND),
     (NameTaken, CANNOT_CREATE),
     (StillReferenced, CANNOT_CREATE),
+    (LimitReached, CANNOT_CREATE),
     (RevisionMoved, TRY_AGAIN),
     (Refused, REFUSED),
     (Invalid, REFUSED),
 )
+_EXITS_OF_CODES = {
+    "bad-settings": CONFIGURATION,
+    "database-newer": CONFIGURATION,
+    "database-refused": CONFIGURATION,
+    "sealing-key-missing": CONFIGURATION,
+    "sealing-key-refused": CONFIGURATION,
+    "sealing-key-wrong": CONFIGURATION,
+    "token-file-unfit": CONFIGURATION,
+    "storage-damaged": IO_FAILED,
+    "last-admin": CANNOT_CREATE,
+    "cannot-run": NOT_PERMITTED,
+}
+"""Errors of edges, which are not imported here for the sake of their class alone."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,23 +104,9 @@ def _exit_code(error: ControlError | OSError) -> int:
         return TRY_AGAIN
     if isinstance(error, _Answered | _Unreachable):
         return error.exit_code
-    if isinstance(error, ControlError) and error.code in _CONFIGURATION:
-        return CONFIGURATION
+    if isinstance(error, ControlError) and error.code in _EXITS_OF_CODES:
+        return _EXITS_OF_CODES[error.code]
     return next((code for kind, code in _EXITS if isinstance(error, kind)), OUR_FAULT)
-
-
-_CONFIGURATION = frozenset(
-    {
-        "bad-settings",
-        "database-newer",
-        "database-refused",
-        "sealing-key-missing",
-        "sealing-key-refused",
-        "sealing-key-wrong",
-        "token-file-unfit",
-    }
-)
-"""What only whoever set the process up can put right."""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -49,7 +49,6 @@ def serve(settings: ServerSettings) -> None:
     start_log(None if settings.log is None else settings.log.value, settings.log_level.value)
     os.umask(0o077)
     prepare_state_dir(settings.state_dir)
-    listener = listen(settings)
     config = uvicorn.Config(
         _nothing,  # replaced once everything is open
         loop="uvloop",
@@ -63,7 +62,10 @@ def serve(settings: ServerSettings) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    with (
+        closing(listen(settings)) as listener,
+        asyncio.Runner(loop_factory=config.get_loop_factory()) as runner,
+    ):
         runner.run(_serve(settings, config, listener))
 
 
@@ -230,17 +232,26 @@ def listen(settings: ServerSettings) -> socket.socket:
     Raises:
         BadSettings: nobody can listen there, or somebody does.
     """
-    host = settings.host.strip("[]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            settings.host.strip("[]"),
+            settings.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        return _listening(socket.socket(family, kind, protocol), address)
     except OSError as error:
         fault = f"RELAYMAP_HOST, RELAYMAP_PORT: cannot listen there: {error.strerror}"
         raise BadSettings((fault,)) from error
-    listener.settimeout(0)
-    return listener
+
+
+def _listening(made: socket.socket, address: tuple[object, ...]) -> socket.socket:
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+        made.settimeout(0)
+    except OSError:
+        made.close()
+        raise
+    return made
