@@ -158,7 +158,7 @@ class Site:
 
     def smtpd_pid(self) -> int:
         """Answer the pid of smtpd's first process, which a restart changes."""
-        return int(self.namespace.run(["pgrep", "-o", "-x", "smtpd"]).stdout)
+        return self.smtpd.pids()[0]
 
     def _start(self, command: str, environment: dict[str, str]) -> Inside:
         with self.namespace.outside(f"{WORKSPACE}/{command}.log").open("wb") as log:

@@ -159,7 +159,7 @@ class Smtpd:
         if running is not None:
             running.send(signal.SIGKILL)
             running.wait()
-        self._until(lambda: not self._pids(), "ended")
+        self._until(lambda: not self.pids(), "ended")
 
     def restart(self) -> None:
         """Stop and start; this is how smtpd takes another configuration."""
@@ -269,8 +269,8 @@ class Smtpd:
             ports |= {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
         return ports
 
-    def _pids(self) -> list[int]:
-        """Answer the pids of all processes of the daemon."""
+    def pids(self) -> list[int]:
+        """Answer the pids of all processes of the daemon, as seen from outside; the first first."""
         found = []
         for pid in self.namespace.pids():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
