@@ -135,9 +135,12 @@ CAPABILITIES: tuple[Capability, ...] = (
         "relays of different priority in one map",
         "a static list knows no priority: give all relays of the map the same",
     ),
-    _exact(
+    Capability(
         "mixed-tls-taken",
         "mandatory and other TLS in one map",
+        OLDEST,
+        LIBTLS,
+        Verdict.EXACT,
         "each relay as its URL says",
     ),
     _refused(
