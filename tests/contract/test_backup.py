@@ -34,6 +34,10 @@ def copy_key(source: Database, target: Database) -> None:
     target.key_file.chmod(0o600)
 
 
+def number_of(rule_id: str) -> int:
+    return int(rule_id.removeprefix("r"))
+
+
 async def fill(database: Database) -> Path:
     """Routing of two revisions and a fleet; and a backup of it all."""
     backup = database.folder / "backup"
@@ -80,17 +84,35 @@ async def test_what_was_numbered_after_the_backup_is_not_numbered_again(database
     async with database.editor() as editor:
         assert "after" not in editor.live.current().table.rules
         edited = await editor.edit(lambda _: [put_rule("other")], author="test")
-        assert edited.snapshot.table.rules["other"].id == f"r{4 + COUNTER_GAP + 1}"
+        assert number_of(edited.snapshot.table.rules["other"].id) == 4 + COUNTER_GAP + 1
         assert (await editor._store.create_push(3, "test", ["mx1"], NOW)).id == 2 + COUNTER_GAP + 1
 
 
-async def test_a_server_that_runs_notices_what_was_put_back_under_it(database: Database) -> None:
+async def test_a_place_that_knows_nothing_of_later_numbers_leaves_a_wide_gap(
+    database: Database, elsewhere: Database
+) -> None:
+    backup = await fill(database)
+    copy_key(database, elsewhere)
+    await DatabaseStore.restore(elsewhere.url, elsewhere.key_file, backup)
+    async with elsewhere.editor() as editor:
+        edited = await editor.edit(lambda _: [put_rule("other")], author="test")
+        assert number_of(edited.snapshot.table.rules["other"].id) > 10_000
+        assert (await editor._store.create_push(3, "test", ["mx1"], NOW)).id > 10_000
+
+
+@pytest.mark.parametrize("meanwhile", [0, 1], ids=["same-number", "other-number"])
+async def test_a_server_that_runs_notices_what_was_put_back_under_it(
+    database: Database, meanwhile: int
+) -> None:
     backup = await fill(database)
     async with database.editor() as running:
-        await running.edit(lambda _: [delete(Kind.RULE, "more")], author="test")
+        was = running.live.current().history
+        for _ in range(meanwhile):
+            await running.edit(lambda _: [delete(Kind.RULE, "more")], author="test")
         await DatabaseStore.restore(database.url, database.key_file, backup)
         edited = await running.edit(lambda _: [put_rule("next")], author="test")
         assert edited.snapshot.revision == 3
+        assert edited.snapshot.history != was
         assert set(edited.snapshot.table.rules) == {"shop", "lists", "more", "next"}
         assert edited.snapshot == (await running._store.load())[0]
 

@@ -17,6 +17,7 @@ from app.routing.errors import StillReferenced
 from app.routing.routing_table import RoutingTable
 from app.server.edit import Editor
 from app.server.storage import StorageDamaged
+from app.server.store import journal
 from app.server.store.schema import METADATA
 from app.server.store.store import DatabaseStore
 from tests.contract.conftest import Database
@@ -107,6 +108,24 @@ async def test_a_row_that_was_altered_is_noticed(database: Database, statement: 
             with pytest.raises(StorageDamaged):
                 await reading
         assert len(await editor._store.changes(1)) == len(EVERYTHING)
+
+
+@pytest.mark.anyio
+async def test_a_row_whose_checksum_was_made_to_fit_breaks_the_chain(database: Database) -> None:
+    async with database.editor() as editor:
+        await three_revisions(editor)
+        row = await editor._store.revision(2)
+        with database.connection() as connection:
+            was = connection.execute(text("SELECT * FROM journal WHERE revision = 2")).one()
+            forged = was.changes.replace("new.example", "old.example")
+            assert forged != was.changes
+            fits = journal.checksum(row, was.nonce, forged, was.previous)
+            connection.execute(
+                text("UPDATE journal SET changes = :c, checksum = :s WHERE revision = 2"),
+                {"c": forged, "s": fits},
+            )
+        with pytest.raises(StorageDamaged):
+            await editor.table_at(1)
 
 
 # --- any walk, against a model in memory --------------------------------------------------------
