@@ -49,13 +49,18 @@ def relays(table: RoutingTable, hop: EntryHop) -> tuple[RelayURL, ...]:
     return (hop,) if isinstance(hop, RelayURL) else ()
 
 
+def message_of(action: Reject) -> str:
+    """The text that a refused client sees."""
+    return DEFAULT_MESSAGE if action.message is None else action.message
+
+
 def reject_line(rule: Rule, action: Reject) -> ActionLine:
     """The action of a rule that refuses.
 
     `match … reject` answers 451 once any look-up in smtpd has failed for a time; an address that
     expands to an error is always refused with 550.
     """
-    message = spelling.reject_message(action.message or DEFAULT_MESSAGE)
+    message = spelling.reject_message(message_of(action))
     name = f"rm-{spelling.rule_id(rule.id)}-reject"
     return ActionLine(name, f'expand-only virtual {{ "@" = "error:550 5.7.1 {message}" }}')
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from app.render.generation import Target
-from app.render.opensmtpd.actions import DEFAULT_MESSAGE, hop_digest
+from app.render.opensmtpd.actions import hop_digest, message_of
 from app.render.opensmtpd.key_map import KeyMap
 from app.render.opensmtpd.meaning import (
     BOTH,
@@ -52,7 +52,7 @@ def _rule(table: RoutingTable, rule: Rule, target: Target) -> RuleMeaning | None
     outcome: Outcome | None = None
     action = rule.action
     if isinstance(action, Reject):
-        outcome = Refused550(action.message or DEFAULT_MESSAGE)
+        outcome = Refused550(message_of(action))
     elif isinstance(action.via, ViaTable):
         name = KEYED_BY[table.tables[action.via.name].key]
         decided = _look_ups(table, rule, action, action.via.name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.routing.credential import parse_password, parse_username
 from app.routing.errors import ControlError, Refused
-from app.routing.names import parse_domain, parse_label, parse_local_part, parse_name
+from app.routing.names import parse_domain, parse_label, parse_local_part, parse_name, parse_user
 from app.routing.relay_url import TLS, Protocol, RelayURL, parse_relay_url
 from app.routing.rule import parse_mail_from, parse_pki_name, parse_reject_message
 
@@ -87,6 +87,11 @@ def domain(text: str) -> str:
 def local_part(text: str) -> str:
     """The local part of an address in a pattern, lower case."""
     return _canonical(text, lambda t: parse_local_part(t).lower(), "local part")
+
+
+def user(text: str) -> str:
+    """The name of somebody who logs in, lower case."""
+    return _canonical(text, parse_user, "user name")
 
 
 def pki_name(text: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from app.render.opensmtpd import spelling
-from app.render.opensmtpd.spelling import Unwritable
 from app.routing.patterns import AddressPattern, DomainPattern, MailPattern
 
 
@@ -43,12 +42,7 @@ def helo_tail(pattern: DomainPattern) -> Tail:
 
 def user_tail(user: str) -> Tail:
     """The user names that a pattern means; `*` is anyone who logged in."""
-    if user == "*":
-        return EVERY_USER
-    sound = user.isascii() and user.isprintable() and 0 < len(user) <= 255
-    if not sound or user != user.lower() or any(c in ' *":\\<>%/' for c in user):
-        raise Unwritable("user name")
-    return Tail(user, whole=True)
+    return EVERY_USER if user == "*" else Tail(spelling.user(user), whole=True)
 
 
 def is_mail_key(text: str) -> bool:
