@@ -13,7 +13,7 @@ from app.routing import document
 from app.routing.credential import Credential
 from app.routing.errors import Fault, Invalid, Unknown
 from app.routing.next_hop import EntryHop
-from app.routing.relay_map import OutOfService, Relay, RelayMap
+from app.routing.relay_map import OutOfService, Relay, RelayMap, faults_of
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import Table
@@ -184,11 +184,18 @@ def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ..
 
     Raises:
         Unknown: a write deletes, or needs, something that is not there.
-        Invalid: a table that has entries would get another key.
+        Invalid: a table that has entries would get another key, or the relays of a map would not
+            go together; pointers are into the body of the only write, or below
+            `/changes/{n}/body` of the n-th of several.
     """
     net: dict[Subject, Change] = {}
-    for write in writes:
-        steps = tuple(_steps(table, write))
+    listed = tuple(writes)
+    for position, write in enumerate(listed):
+        try:
+            steps = tuple(_steps(table, write))
+        except Invalid as invalid:
+            base = f"/changes/{position}/body" if len(listed) > 1 else ""
+            raise Invalid(tuple(fault.under(base) for fault in invalid.faults)) from None
         table = apply(table, steps)
         for step in steps:
             first = net.get(step.subject)
@@ -232,7 +239,16 @@ def _as_put_of_map(table: RoutingTable, write: PutRelay | DeleteRelay) -> Put:
     else:
         del relays[names.index(wanted)]
     changed = replace(relay_map, relays=tuple(relays))
+    faults = faults_of(changed)
+    if faults:
+        raise Invalid(tuple(_in_relay(fault) for fault in faults))
     return Put(Subject(Kind.RELAY_MAP, relay_map.name), changed)
+
+
+def _in_relay(fault: Fault) -> Fault:
+    """A fault of the map that one relay would make, as one of that relay."""
+    _, _, *member = fault.pointer.split("/")
+    return Fault(fault.code, fault.detail, f"/{member[1]}" if len(member) > 1 else "")
 
 
 def _check_owner(table: RoutingTable, subject: Subject) -> None:
