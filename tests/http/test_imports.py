@@ -1,0 +1,84 @@
+"""Import of a list of relay URLs."""
+
+import httpx
+import pytest
+
+from tests.http.samples import head, made, pointers, shop
+
+pytestmark = pytest.mark.anyio
+
+IMPORT = "/v1/relay-maps/mxmap/import"
+TEXT = {"Content-Type": "text/plain"}
+
+
+async def imported(api: httpx.AsyncClient, text: str, query: str = "") -> httpx.Response:
+    return await api.post(IMPORT + query, content=text.encode(), headers=TEXT)
+
+
+async def test_a_list_replaces_the_relays(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    answer = await imported(api, "# ours\n\nsmtps://mx7.example.net # spare\r\n  mx8.example.net\n")
+    assert answer.status_code == 200
+    assert [relay["url"] for relay in answer.json()["relays"]] == [
+        "smtps://mx7.example.net",
+        "mx8.example.net",
+    ]
+    assert answer.json()["policy"] == "ratio"
+
+
+async def test_a_relay_that_means_the_same_stays_the_same(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    await made(api, "relay-maps/mxmap/relays/mx1/state", {"state": "out"})
+    answer = await imported(
+        api, "smtps+auth://acct@mx1.example.net\ntls://acct@mx1.example.net:587"
+    )
+    first, second = answer.json()["relays"]
+    assert (second["name"], second["weight"], second["state"]) == ("mx1", 3, "out")
+    assert second["url"] == "tls://acct@mx1.example.net:587", "in its new spelling"
+    assert (first["name"], first["state"]) == ("mx1.example.net-465", "active")
+
+
+async def test_every_bad_line_is_named_and_none_is_taken(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    before = await head(api)
+    answer = await imported(api, "smtp://ok.example\nhttp://no.example\n\nsmtp://a b\n")
+    assert [error["detail"][:7] for error in answer.json()["errors"]] == ["line 2:", "line 4:"]
+    assert "no.example" not in answer.text
+    assert await head(api) == before
+
+
+async def test_relays_that_do_not_go_together_are_named_by_line(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    answer = await imported(api, "smtp://a.example\n\nsmtp://a.example:25\n")
+    assert [error["code"] for error in answer.json()["errors"]] == [
+        "duplicate-name",
+        "duplicate-relay",
+    ]
+    assert answer.json()["errors"][0]["detail"].startswith("line 3:")
+    answer = await imported(api, "smtp://[2001:db8::1]\n")
+    assert answer.json()["errors"][0]["code"] == "name-needed"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n"])
+async def test_an_empty_list_is_refused(api: httpx.AsyncClient, text: str) -> None:
+    await shop(api)
+    assert pointers(await imported(api, text)) == [("body", "", "bad-size")]
+
+
+async def test_only_plain_text_in_utf_8_is_taken(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    answer = await api.post(IMPORT, json=["smtp://a.example"])
+    assert (answer.status_code, answer.headers["Accept"]) == (415, "text/plain")
+    assert (await api.post(IMPORT, content=b"\xff", headers=TEXT)).status_code == 400
+
+
+async def test_a_map_that_is_not_there_is_404(api: httpx.AsyncClient) -> None:
+    assert (await imported(api, "smtp://a.example")).status_code == 404
+
+
+async def test_a_dry_run_imports_nothing(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    before = await head(api)
+    answer = await imported(api, "smtp://a.example", "?dry_run=true")
+    assert [relay["name"] for relay in answer.json()["relays"]] == ["a.example"]
+    assert await head(api) == before
