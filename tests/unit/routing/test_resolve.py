@@ -34,6 +34,8 @@ from tests.vectors.rows import HERE, Row, ids, rows
 
 ROWS = rows("resolution")
 ROUTING = json.loads((HERE / "routing.json").read_text(encoding="utf-8"))
+SEEN = rows("seen_on_smtpd")
+SEEN_ROUTING = json.loads((HERE / "seen_on_smtpd.json").read_text(encoding="utf-8"))
 FAILURES = {value.code: value for value in vars(mx).values() if isinstance(value, MxFailure)}
 NOBODY: frozenset[tuple[str, str]] = frozenset()
 
@@ -101,6 +103,16 @@ def test_an_envelope_goes_where_its_row_says(row: Row) -> None:
         if row[column]
     }
     assert {name: text for name, text in said(answer(row)).items() if text} == expected
+
+
+@pytest.mark.parametrize("row", SEEN, ids=ids(SEEN))
+def test_an_envelope_goes_where_a_real_mta_took_it(row: Row) -> None:
+    found = resolve(routing(SEEN_ROUTING), envelope(row), NOBODY, lambda _map: Draw())
+    words = said(found)
+    assert (words["outcome"], words.get("rule", "")) == (row["outcome"], row["rule"])
+    if isinstance(found, Route):
+        assert row["place"] in {c.mx.host for c in found.candidates if c.share}
+        assert words["mail_from"].lower() == row["mail_from"].lower()
 
 
 def one(rule: str) -> Row:
