@@ -282,7 +282,8 @@ class Store(Protocol):
     async def prune(self, keep_revisions: int, older_than: datetime) -> int:
         """Forget revisions that are neither among the newest nor younger; how many were.
 
-        The head and every revision that an MTA is still to serve stay.
+        The head and every revision that an MTA is still to serve stay. Pushes that are older, and
+        than which each of their MTAs has a newer one, go as well.
         """
         ...
 

@@ -12,7 +12,7 @@ from app.routing.change import Change, Kind, Subject, read_value, value_document
 from app.routing.document import canonical_json
 from app.routing.errors import ControlError, RevisionPruned, Unknown
 from app.server.storage import Edit, RevisionRow, StorageDamaged
-from app.server.store.schema import journal, lines, pushes, revisions
+from app.server.store.schema import journal, revisions
 
 START = ""
 """The checksum before the first row."""
@@ -175,22 +175,22 @@ def _verified(connection: Connection, after: int, head: int) -> list[str]:
     return found
 
 
-def prune(connection: Connection, keep: int, older_than: datetime) -> int:
+def prune(
+    connection: Connection, keep: int, older_than: datetime, needed: int | None = None
+) -> int:
     """Forget revisions that are neither among the `keep` newest nor younger; how many were.
 
-    A revision that an MTA is still to serve, and all after it, stay: it may have to be made again.
+    The head stays, and so do revision `needed` and all after it.
     """
     newest = connection.execute(select(func.max(revisions.c.revision))).scalar() or 0
-    wanted = connection.execute(
-        select(func.min(pushes.c.revision)).where(
-            pushes.c.id.in_(select(func.max(lines.c.push)).group_by(lines.c.mta))
-        )
-    ).scalar()
-    first_kept = min(newest - max(keep, 1) + 1, newest if wanted is None else wanted)
     young = connection.execute(
         select(func.min(revisions.c.revision)).where(revisions.c.created_at >= older_than)
     ).scalar()
-    first_kept = min(first_kept, newest if young is None else young)
+    first_kept = min(
+        newest - max(keep, 1) + 1,
+        newest if young is None else young,
+        newest if needed is None else needed,
+    )
     return connection.execute(delete(revisions).where(revisions.c.revision < first_kept)).rowcount
 
 

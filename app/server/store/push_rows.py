@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 
 from app.routing.errors import RevisionMoved, Unknown
 from app.server.storage import LineRow, PushRow
@@ -170,3 +170,13 @@ def wanted(connection: Connection) -> Mapping[str, PushRow]:
         .join(mtas, mtas.c.name == lines.c.mta)
     )
     return {row.mta: _push(row, (_line(row),)) for row in connection.execute(query)}
+
+
+def prune(connection: Connection, older_than: datetime) -> int:
+    """Forget pushes that are older than all that MTAs are still to serve; how many were."""
+    needed = [push.id for push in wanted(connection).values()]
+    needed += [line.push for line in open_lines(connection)]
+    old = pushes.c.created_at < older_than
+    if needed:
+        old = old & (pushes.c.id < min(needed))
+    return connection.execute(delete(pushes).where(old)).rowcount

@@ -199,7 +199,7 @@ pushes = Table(
     Column("revision", BigInteger, nullable=False),
     Column("history", Text, nullable=False),
     Column("author", Text, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False, index=True),
 )
 
 lines = Table(

@@ -204,7 +204,7 @@ class DatabaseStore:
 
     async def prune(self, keep_revisions: int, older_than: datetime) -> int:
         """See `Store.prune`."""
-        return await self._write(journal.prune, keep_revisions, older_than)
+        return await self._write(_prune, keep_revisions, older_than)
 
     # --- tokens
 
@@ -291,3 +291,9 @@ def _load(connection: Connection) -> tuple[Snapshot, Head]:
     at = heads.read(connection)
     table, marks = routing_rows.read(connection, at.revision)
     return Snapshot(at.history, table, marks), at
+
+
+def _prune(connection: Connection, keep: int, older_than: datetime) -> int:
+    push_rows.prune(connection, older_than)
+    needed = [push.revision for push in push_rows.wanted(connection).values()]
+    return journal.prune(connection, keep, older_than, min(needed, default=None))

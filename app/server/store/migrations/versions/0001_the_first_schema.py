@@ -168,6 +168,7 @@ def _pushes() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_pushes"),
     )
+    op.create_index("ix_pushes_created_at", "pushes", ["created_at"])
     op.create_table(
         "lines",
         sa.Column("push", sa.BigInteger(), nullable=False),
