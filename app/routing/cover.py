@@ -94,9 +94,15 @@ def pattern_keys(condition: TextCondition, text: str) -> tuple[str, ...]:
     return (text,) if isinstance(condition, Tags) else keys_of(text)
 
 
-def takes_everybody(clients: Clients) -> bool:
-    """Whether every address of one family is among the clients, spelt as `any` or in numbers."""
-    networks = Networks.of(clients.networks)
+def takes_every_client(clients: Clients) -> bool:
+    """Whether the condition is `any`, in that word or in others."""
+    networks = networks_of(clients)
+    return clients.any or (clients.local and networks.covers(_V4) and networks.covers(_V6))
+
+
+def takes_a_whole_family(clients: Clients) -> bool:
+    """Whether every IPv4 or every IPv6 address is among the clients."""
+    networks = networks_of(clients)
     return clients.any or networks.covers(_V4) or networks.covers(_V6)
 
 
@@ -111,14 +117,11 @@ def _clients(condition: AnyCondition) -> Clients:
 
 
 def _clients_cover(outer: Clients, inner: Clients) -> bool:
-    if outer.any:
-        return True
-    networks = networks_of(outer)
-    if inner.any:
-        return outer.local and networks.covers(_V4) and networks.covers(_V6)
+    if inner.any or takes_every_client(outer):
+        return takes_every_client(outer)
     if inner.local and not outer.local:
         return False
-    return all(networks.covers(network) for network in inner.networks)
+    return all(map(networks_of(outer).covers, inner.networks))
 
 
 def _clients_meet(one: Clients, other: Clients) -> bool:

@@ -12,7 +12,15 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, groupby, islice
 
 from app.routing.conditions import AnyCondition, Clients
-from app.routing.cover import apart, covers, keys_around, meet, networks_of, pattern_keys
+from app.routing.cover import (
+    apart,
+    covers,
+    keys_around,
+    meet,
+    networks_of,
+    pattern_keys,
+    takes_every_client,
+)
 from app.routing.next_hop import ViaTable
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Match, RelayAction, Rule
@@ -133,7 +141,7 @@ class _Filed:
         return _once(chain.from_iterable(found))
 
     def _nested(self, condition: AnyCondition) -> Iterator[Rule]:
-        if isinstance(condition, Clients) and condition.any:
+        if isinstance(condition, Clients) and takes_every_client(condition):
             yield from self._of_kind[condition.name]
             return
         for place in _places(condition):
@@ -146,7 +154,7 @@ def _places(condition: AnyCondition) -> Iterable[tuple[Hashable, ...]]:
     """Of each pattern: its own key, then those of every pattern that holds it."""
     if not isinstance(condition, Clients):
         return (pattern_keys(condition, text) for text in condition.texts())
-    if condition.any:
+    if takes_every_client(condition):
         return (("any",),)
     local = (("local", "any"),) if condition.local else ()
     networks = networks_of(condition).merged

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from app.routing.conditions import AnyCondition, AuthUsers, Clients
-from app.routing.cover import covers, takes_everybody
+from app.routing.cover import covers, takes_a_whole_family
 from app.routing.envelope import Envelope
 from app.routing.errors import Fault, Refused
 from app.routing.names import IPAddress, parse_domain
@@ -149,7 +149,7 @@ def is_open_relay(rule: Rule) -> bool:
     if isinstance(rule.action, Reject):
         return False
     asks = rule.match.positive("auth_users") or rule.match.positive("recipients")
-    return asks is None and takes_everybody(rule.match.clients())
+    return asks is None and takes_a_whole_family(rule.match.clients())
 
 
 def faults_of(rule: Rule) -> list[Fault]:
