@@ -114,12 +114,15 @@ class Systemd:
             time.sleep(_PAUSE_S)
 
     def _first_process(self) -> str | None:
-        """The pid of systemd, as the namespace sees it; in its own it is 1."""
-        for pid in self.namespace.pids():
+        """The pid of systemd, as the namespace sees it; in its own, inside that, it is 1."""
+        here = Path(f"/proc/{self.namespace.pid}/ns/net").readlink()
+        for process in Path("/proc").glob("[0-9]*"):
             try:
-                status = Path(f"/proc/{pid}/status").read_text("utf-8")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+                if (process / "ns/net").readlink() != here:
+                    continue
+                status = (process / "status").read_text("utf-8")
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # over by now, or of another container
             facts = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
             seen_as = facts["NSpid"].split()
             if facts["Name"].strip() == "systemd" and seen_as[-1] == "1":
