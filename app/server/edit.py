@@ -193,7 +193,8 @@ class Editor:
                     await self._reload()
                 snapshot = self.live.current()
                 proposal = await proposed(snapshot)
-                found = check(snapshot.table, proposal)
+                # In a thread: with thousands of rules it takes long, and questions must not wait.
+                found = await asyncio.to_thread(check, snapshot.table, proposal)
                 if stamp.dry_run or not proposal.changes:
                     after = _after(snapshot, proposal.changes, snapshot.revision, self._now())
                     return Edited(after, proposal.changes, found)
