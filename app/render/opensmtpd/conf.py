@@ -38,7 +38,7 @@ def _statements(text: str) -> Iterator[list[str]]:
                 statement = []
             continue
         if not quoted:
-            depth += (token == _OPENING) - (token == _CLOSING)
+            depth = max(0, depth + (token == _OPENING) - (token == _CLOSING))
         statement.append(token)
     if statement:
         yield statement

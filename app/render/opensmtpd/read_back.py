@@ -7,7 +7,7 @@ from its rules alone. Bytes are never compared with a second rendering, which wo
 mistakes of the first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
@@ -18,6 +18,7 @@ from app.render.opensmtpd.meaning import Handed, Meaning, RuleMeaning
 from app.render.opensmtpd.read_files import ReadBack, Unreadable, handed, read_files
 from app.routing.errors import ControlError
 from app.routing.routing_table import RoutingTable
+from app.routing.uses import labels_in_use
 
 
 class ReadBackDiffers(ControlError):
@@ -62,7 +63,7 @@ def check_read_back(
     strangers = found.retired.keys() - {stone.action for stone in target.tombstones}
     if strangers:
         raise ReadBackDiffers(f"action {min(strangers)}")
-    _same_credentials(found, secrets)
+    _same_credentials(table, found, secrets)
 
 
 def _retired(stone: Tombstone, target: Target) -> Handed:
@@ -82,21 +83,25 @@ def _same_rules(wanted: Meaning, found: Meaning) -> None:
         raise ReadBackDiffers(f"rule {longer[min(len(wanted), len(found))].rule_id}")
 
 
-def _same_credentials(found: ReadBack, secrets: Mapping[str, Secret]) -> None:
+def _same_credentials(table: RoutingTable, found: ReadBack, secrets: Mapping[str, Secret]) -> None:
+    """No password of a label that nothing uses, and none missing that something does."""
+    retired = frozenset(_labels(found.retired.values()))
+    used = frozenset(_labels(o for rule in found.rules for o in _outcomes(rule)))
     for label, pair in found.credentials.items():
         secret = secrets.get(label)
         if secret is None or pair != (secret.username, secret.password):
             raise ReadBackDiffers("credentials")
-    for label in _labels(found.rules):
-        if label not in found.credentials:
-            raise ReadBackDiffers("credentials")
+    given = found.credentials.keys()
+    # A retired action asks for a password that is no longer given: its mail waits.
+    wanted = used | (retired & secrets.keys())
+    if not wanted <= given or not given <= labels_in_use(table) | retired:
+        raise ReadBackDiffers("credentials")
 
 
-def _labels(rules: Meaning) -> Iterator[str]:
-    for rule in rules:
-        for outcome in _outcomes(rule):
-            if isinstance(outcome, Handed):
-                yield from (r.label for r in outcome.relays or () if r.label is not None)
+def _labels(outcomes: Iterable[object]) -> Iterator[str]:
+    for outcome in outcomes:
+        if isinstance(outcome, Handed):
+            yield from (r.label for r in outcome.relays or () if r.label is not None)
 
 
 def _outcomes(rule: RuleMeaning) -> Iterator[object]:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from app.render.opensmtpd import spelling
 from app.render.opensmtpd.spelling import Unwritable
-from app.render.opensmtpd.tails import ANY, LONGER, WHOLE, Piece
+from app.render.opensmtpd.tails import ANY, LONGER, WHOLE, Piece, other_than
 
 
 class KeyKind(Enum):
@@ -74,6 +74,6 @@ def read_regex(line: str, kind: KeyKind) -> Piece:
         same = write_regex(piece, kind) == line
     except Unwritable:
         same = False
-    if not same:
+    if not same or (found["others"] and lead != other_than(set(found["others"]))):
         raise Unreadable
     return piece

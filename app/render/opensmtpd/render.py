@@ -12,6 +12,7 @@ from app.render.opensmtpd.tombstones import (
     RenderedTombstone,
     tombstone_labels,
     tombstones_to_render,
+    undeclared,
 )
 from app.routing.errors import NotExpressible, Reason
 from app.routing.routing_table import RoutingTable
@@ -41,11 +42,15 @@ def render(table: RoutingTable, secrets: Mapping[str, Secret], target: Target) -
     """
     compiled = compile_routing(table, target.version, target)
     labels = compiled.labels()
+    tombstones = tombstones_to_render(target.tombstones, compiled.actions.keys())
     missing = [_missing(label, target) for label in sorted(labels - secrets.keys())]
-    reasons = (*compiled.reasons, *(reason for reason in missing if reason is not None))
+    reasons = (
+        *compiled.reasons,
+        *(reason for reason in missing if reason is not None),
+        *undeclared(tombstones, target),
+    )
     if reasons:
         raise NotExpressible(reasons)
-    tombstones = tombstones_to_render(target.tombstones, compiled.actions.keys())
     lists = dict(_lists(table, compiled, tombstones))
     wanted = labels | (tombstone_labels(tombstones) & secrets.keys())
     has_credentials = bool(wanted) or any(t.wants_credentials for t in tombstones)

@@ -149,7 +149,7 @@ def _walk(outer: Tail, holes: list[Tail], is_key: Callable[[str], bool]) -> Iter
     nodes = [(outer.text, root)]
     while nodes:
         text, node = nodes.pop()
-        yield Piece(text, _other_than(node.children) if node.children else LONGER)
+        yield Piece(text, other_than(node.children) if node.children else LONGER)
         for character, child in node.children.items():
             longer = character + text
             if child.ends:
@@ -159,7 +159,7 @@ def _walk(outer: Tail, holes: list[Tail], is_key: Callable[[str], bool]) -> Iter
             nodes.append((longer, child))
 
 
-def _other_than(characters: Iterable[str]) -> str:
+def other_than(characters: Iterable[str]) -> str:
     """A bracket expression for any other character; `]` first, `[` and `-` last (regex(7))."""
     ranks = {"]": 0, "[": 2, "-": 3}
     return "[^" + "".join(sorted(characters, key=lambda c: (ranks.get(c, 1), c))) + "]"

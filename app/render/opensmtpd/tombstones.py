@@ -8,12 +8,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from app.render.generation import Generation, Tombstone
+from app.render.generation import Generation, Target, Tombstone
 from app.render.opensmtpd import spelling
 from app.render.opensmtpd.criteria import table_name
 from app.render.opensmtpd.delivery import Delivery, read_delivery, read_relay
 from app.render.opensmtpd.regexes import Unreadable
+from app.render.opensmtpd.rows import refusal
 from app.render.opensmtpd.spelling import Unwritable
+from app.routing.errors import Reason
 
 _ACTION = re.compile(r"rm-r[1-9][0-9]{0,17}(-[0-9a-f]{12})?")
 _HOST_LIST = re.compile(r" host <[^>]*>")
@@ -142,8 +144,17 @@ def tombstone_labels(tombstones: Iterable[RenderedTombstone]) -> frozenset[str]:
     return frozenset(label for stone in tombstones for label in stone.labels)
 
 
-def certificates_of(tombstones: Iterable[RenderedTombstone]) -> Iterator[tuple[str, str]]:
-    """Each retired action with the certificate that it shows, where it shows one."""
+def undeclared(tombstones: Iterable[RenderedTombstone], target: Target) -> Iterator[Reason]:
+    """Why retired actions cannot be kept: smtpd.conf no longer declares what they name.
+
+    smtpd would not start with them, and without them their mail would be lost from sight.
+    """
     for stone in tombstones:
-        if stone.delivery.pki is not None:
-            yield stone.name, stone.delivery.pki
+        subject = f"actions/{stone.name}"
+        for code, name, known in (
+            ("certificate-unknown", stone.delivery.pki, target.certificates),
+            ("ca-unknown", stone.delivery.ca, target.cas),
+        ):
+            if name is not None and name not in known:
+                found = refusal(code, target.version, subject, f"{name}, kept for queued mail")
+                yield from () if found is None else (found,)

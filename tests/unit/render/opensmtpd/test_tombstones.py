@@ -1,0 +1,136 @@
+"""Actions that queued mail may still name stay defined, and mean what they last meant."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.render.generation import Target, Tombstone
+from app.render.opensmtpd.read_back import check_read_back
+from app.render.opensmtpd.render import render
+from app.render.opensmtpd.spelling import Unwritable
+from app.render.opensmtpd.tombstones import RenderedAction, actions_of, tombstones_for
+from app.routing.document import Document
+from app.routing.errors import NotExpressible
+from app.routing.routing_table import EMPTY
+from tests.unit.render.opensmtpd.samples import SECRETS, TARGET, over, relay, routing
+
+NEXT_WEEK = 1_800_000_000
+POOL: list[Document] = [{"url": "smtp://a.test"}, {"url": "smtp://b.test:26"}]
+
+
+def test_the_actions_of_a_generation_are_read_with_the_relays_of_their_lists() -> None:
+    table = routing(
+        relay("map:pool"),
+        relay(ttl_s=60),
+        {"action": {"kind": "reject"}},
+        relay_maps={"pool": POOL},
+    )
+    assert actions_of(render(table, {}, TARGET)) == {
+        "rm-r1": RenderedAction("relay host <rm-m-pool>", ("smtp://a.test:25", "smtp://b.test:26")),
+        "rm-r2": RenderedAction('relay host "smtp://r.test:25" ttl 60s'),
+        "rm-r3-reject": RenderedAction(
+            'expand-only virtual { "@" = "error:550 5.7.1 Refused by routing rule" }'
+        ),
+    }
+
+
+def retire(old: dict[str, RenderedAction], new: set[str]) -> dict[str, Tombstone]:
+    return {stone.action: stone for stone in tombstones_for(old, new, (), NEXT_WEEK)}
+
+
+def test_an_action_that_goes_is_kept_with_what_it_last_said() -> None:
+    old = actions_of(render(over("pool", *POOL), {}, TARGET))
+    stones = retire(old, set())
+    assert stones == {
+        "rm-r1": Tombstone(
+            "rm-r1", "relay host <rm-m-pool>", ("smtp://a.test:25", "smtp://b.test:26"), NEXT_WEEK
+        )
+    }
+
+
+def test_an_action_that_only_refuses_is_not_kept_since_nothing_is_queued_under_it() -> None:
+    old = actions_of(render(routing({"action": {"kind": "reject"}}), {}, TARGET))
+    assert retire(old, set()) == {}
+
+
+def test_a_rule_that_begins_to_refuse_leaves_its_old_action_behind() -> None:
+    old = actions_of(render(routing(relay()), {}, TARGET))
+    new = actions_of(render(routing({"action": {"kind": "reject"}}), {}, TARGET))
+    assert set(retire(old, set(new))) == {"rm-r1"}
+
+
+def test_a_tombstone_keeps_its_time_until_its_action_is_used_again() -> None:
+    kept = Tombstone("rm-r1", "relay", (), 5)
+    old = {"rm-r1": RenderedAction("relay"), "rm-r2": RenderedAction("relay ttl 60s")}
+    both = tombstones_for(old, set(), (kept,), NEXT_WEEK)
+    assert both == (kept, Tombstone("rm-r2", "relay ttl 60s", (), NEXT_WEEK))
+    assert tombstones_for(old, {"rm-r1", "rm-r2"}, (kept,), NEXT_WEEK) == ()
+
+
+def with_stones(*stones: Tombstone) -> Target:
+    return replace(TARGET, tombstones=stones)
+
+
+def test_a_retired_map_keeps_a_list_of_its_own_through_any_number_of_renderings() -> None:
+    target = with_stones(
+        *retire(actions_of(render(over("pool", *POOL), {}, TARGET)), set()).values()
+    )
+    for _ in range(3):
+        generation = render(EMPTY, {}, target)
+        check_read_back(EMPTY, {}, generation, target)
+        listed = generation.file("t-rm-r1")
+        assert listed is not None
+        assert listed.content == b"# @list\nsmtp://a.test:25\nsmtp://b.test:26\n"
+        stones = tombstones_for(actions_of(generation), set(), target.tombstones, NEXT_WEEK)
+        assert stones == target.tombstones
+        # An agent that lost its notes takes the text from the files: it must do as well.
+        target = with_stones(*tombstones_for(actions_of(generation), set(), (), NEXT_WEEK))
+
+
+def test_an_action_that_is_used_again_is_rendered_once() -> None:
+    target = with_stones(Tombstone("rm-r1", "relay ttl 60s", (), 5))
+    generation = render(routing(relay()), {}, target)
+    assert actions_of(generation) == {"rm-r1": RenderedAction('relay host "smtp://r.test:25"')}
+
+
+SECURE = Tombstone("rm-r7", 'relay host "smtps://lab@r.test:465" auth <rm-credentials> tls', (), 5)
+
+
+def test_a_retired_action_uses_a_secret_only_while_it_is_given() -> None:
+    for secrets, lines in ((SECRETS, b"lab\tuser:password\n"), ({}, b"")):
+        generation = render(EMPTY, secrets, with_stones(SECURE))
+        check_read_back(EMPTY, secrets, generation, with_stones(SECURE))
+        credentials = generation.file("credentials")
+        assert credentials is not None
+        assert credentials.content == lines
+
+
+@pytest.mark.parametrize(
+    "stone",
+    [
+        Tombstone('rm-r1" relay\n#', "relay", (), 5),
+        Tombstone("out", "relay", (), 5),
+        Tombstone("rm-r1-reject", "relay", (), 5),
+        Tombstone("rm-r1", 'mda "/bin/sh -c id"', (), 5),
+        Tombstone("rm-r1", 'relay host "smtp://a.test:25"\nmatch from any for any reject', (), 5),
+        Tombstone("rm-r1", 'relay host "smtp://a.test:25" filter x', (), 5),
+        Tombstone("rm-r1", 'relay host "bogus"', (), 5),
+        Tombstone("rm-r1", "relay host </etc/passwd>", (), 5),
+        Tombstone("rm-r1", "relay host <rm-m-pool>", ("smtp://a.test:25\n/x",), 5),
+        Tombstone("rm-r1", "relay host <rm-m-pool>", ("a.test",), 5),
+    ],
+)
+def test_a_tombstone_that_we_never_rendered_is_not_written(stone: Tombstone) -> None:
+    with pytest.raises(Unwritable):
+        render(EMPTY, {}, with_stones(stone))
+
+
+def test_a_retired_action_whose_certificate_is_gone_is_refused_by_name() -> None:
+    stone = Tombstone("rm-r7", 'relay pki "shown"', (), 5)
+    check = replace(with_stones(stone), version=(7, 8))
+    render(EMPTY, {}, check)
+    with pytest.raises(NotExpressible) as refused:
+        render(EMPTY, {}, replace(check, certificates=()))
+    assert [(r.subject, r.code) for r in refused.value.reasons] == [
+        ("actions/rm-r7", "certificate-unknown")
+    ]
