@@ -9,6 +9,7 @@ rules are filed in the same places and none of those is the one.
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain, groupby, islice
 
 from app.routing.conditions import AnyCondition, Clients
@@ -152,13 +153,18 @@ class _Filed:
 
 def _places(condition: AnyCondition) -> Iterable[tuple[Hashable, ...]]:
     """Of each pattern: its own key, then those of every pattern that holds it."""
-    if not isinstance(condition, Clients):
-        return (pattern_keys(condition, text) for text in condition.texts())
-    if takes_every_client(condition):
+    if isinstance(condition, Clients):
+        return _places_of_clients(condition)
+    return (pattern_keys(condition, text) for text in condition.texts())
+
+
+@lru_cache(maxsize=4096)
+def _places_of_clients(clients: Clients) -> tuple[tuple[Hashable, ...], ...]:
+    if takes_every_client(clients):
         return (("any",),)
-    local = (("local", "any"),) if condition.local else ()
-    networks = networks_of(condition).merged
-    return chain(local, ((*keys_around(network), "any") for network in sorted(networks, key=str)))
+    local = (("local", "any"),) if clients.local else ()
+    networks = sorted(networks_of(clients).merged, key=str)
+    return (*local, *((*keys_around(network), "any") for network in networks))
 
 
 def _once(rules: Iterable[Rule]) -> Iterator[Rule]:

@@ -23,10 +23,12 @@ from tests.unit.routing.strategies import (
     USERS,
 )
 
+OTHERS = ("test", "other", "new.test", "new.a.test", "new.b.a.test")
+"""Domains that no pattern names: every *.parent has one more below it."""
 WORLD_CLIENTS = [parse_client(text) for text in (*CLIENTS, "203.0.113.1", "2001:db9::1")]
 WORLD_ADDRESSES = [
     parse_mail_address(f"{local}@{domain}")
-    for local, domain in product((*LOCALS, "other"), (*DOMAINS, "test", "other"))
+    for local, domain in product((*LOCALS, "other"), (*DOMAINS, *OTHERS))
 ]
 NULL = parse_mail_address("")
 SOMEBODY = parse_mail_address("other@other")
@@ -44,12 +46,12 @@ def letters(kind: str) -> list[Envelope]:
     if kind == "recipients":
         return [Envelope(SOMEBODY, recipient) for recipient in WORLD_ADDRESSES]
     if kind == "helos":
-        helos = (None, "other", "x.test", *map(parse_helo, HELOS))
+        helos = (None, "other", "new.test", "new.mx.test", *map(parse_helo, HELOS))
         return [Envelope(SOMEBODY, SOMEBODY, helo=helo) for helo in helos]
     return [Envelope(SOMEBODY, SOMEBODY, tag=tag) for tag in ("", "other", *TAGS)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=500)
 @given(st.data())
 def test_one_condition_covers_another_exactly_when_no_envelope_tells_otherwise(
     data: st.DataObject,
