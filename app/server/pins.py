@@ -5,6 +5,7 @@ as it is, what the journal says was done since. That costs as much as was edited
 else in memory, and the journal keeps each revision that an MTA is still to serve.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -59,7 +60,8 @@ class Pins:
             except (RevisionPruned, Unknown):
                 failure("push-without-model", push=push.id, revision=push.revision)
                 return None
-            self._pinned[key] = _pinned(push, table)
+            # A thread, since a big model takes a while to write down and to digest.
+            self._pinned[key] = await asyncio.to_thread(_pinned, push, table)
         return self._pinned[key]
 
     def keep(self, wanted: Mapping[str, PushRow]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.routing.errors import ControlError, RevisionMoved, Unknown
+from app.routing.errors import RevisionMoved, Unknown
 from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
@@ -19,75 +19,13 @@ from app.server.judge import Judge
 from app.server.lines import Pin
 from app.server.live import Live
 from app.server.pins import Pins
+from app.server.push_errors import NoMta, NotTheHead, missed
 from app.server.storage import LineRow, PushRow, ReportRow, StorageTrouble, Store
 from app.wire import LineState, Report, Wanted
 
 LOOK_EVERY = timedelta(seconds=30)
 MAX_WAIT_S = 60.0
 _TRIES = 5
-_SHOWN_MTAS = 20
-
-
-class NoMta(ControlError):
-    """There is nothing to push to."""
-
-    code = "no-mta"
-
-    def __init__(self) -> None:
-        super().__init__("there is no MTA to push to; put one to /v1/mtas first")
-
-
-class NotTheHead(RevisionMoved):
-    """Only the head can be pushed; an older revision is restored first."""
-
-
-class PushMissed(ControlError):
-    """A push that somebody waited for did not come to `applied` in time.
-
-    Attributes:
-        push: as it stands.
-    """
-
-    def __init__(self, push: PushRow) -> None:
-        behind = [f"{line.mta} {line.state.value}" for line in push.lines if not _is_applied(line)]
-        listed = ", ".join(behind[:_SHOWN_MTAS])
-        super().__init__(f"push {push.id} is not applied everywhere: {listed}")
-        self.push = push
-
-
-class PushRefused(PushMissed):
-    """An MTA, or its agent, does not take what was pushed."""
-
-    code = "push-refused"
-
-
-class PushRolledBack(PushMissed):
-    """An MTA did not serve with what was pushed, and serves what it served before."""
-
-    code = "push-rolled-back"
-
-
-class PushFailed(PushMissed):
-    """An agent could not begin; nothing was changed, and it is tried again."""
-
-    code = "push-failed"
-
-
-class PushUnfinished(PushMissed):
-    """What became of the push is not known yet, or nothing will."""
-
-    code = "push-unfinished"
-
-
-_MISSED: dict[str, type[PushMissed]] = {
-    LineState.REFUSED: PushRefused,
-    LineState.ROLLED_BACK: PushRolledBack,
-    LineState.FAILED: PushFailed,
-}
-
-
-def _is_applied(line: LineRow) -> bool:
-    return line.state is LineState.APPLIED
 
 
 class Pushes:
@@ -142,7 +80,9 @@ class Pushes:
         chosen = self._fleet.names() if mtas is None else tuple(dict.fromkeys(mtas))
         if dry_run:
             return self._as_it_would_be(author, chosen, revision)
+        before = await self._store.open_lines()
         made = await self._create(author, chosen, revision)
+        self._count_superseded(chosen, before)
         await self._refuse_inexpressible(made)
         self._wanted = None
         for mta in chosen:
@@ -181,6 +121,14 @@ class Pushes:
         made = tuple(judge.judged(LineRow(0, mta)) for mta in sorted(mtas))
         return PushRow(0, snapshot.revision, snapshot.history, author, now, made)
 
+    def _count_superseded(self, mtas: Collection[str], before: Collection[LineRow]) -> None:
+        """Count what the store ended with the new push: lines of these MTAs that waited."""
+        ended = {line.push for line in before if _is_superseded(line, mtas)}
+        for number in ended:
+            event("push-superseded", push=number)
+        count = sum(_is_superseded(line, mtas) for line in before)
+        self._metrics.pushes.labels(LineState.SUPERSEDED.value, "").inc(count)
+
     async def _refuse_inexpressible(self, push: PushRow) -> None:
         pinned = await self._pins.pin(push)
         if pinned is None:
@@ -218,7 +166,7 @@ class Pushes:
         state = lines.push_state(push.lines)
         if state == LineState.APPLIED:
             return push
-        raise _MISSED.get(state, PushUnfinished)(push)
+        raise missed(push, state)
 
     # --- what agents ask and say
 
@@ -292,11 +240,9 @@ class Pushes:
     async def _lines_of(self, mta: str, report: Report) -> list[LineRow]:
         """The lines that a report may settle: those that go on, and the one that it names."""
         going = [line for line in await self._store.open_lines() if line.mta == mta]
-        newest = (await self._wanted_rows()).get(mta)
-        going += [] if newest is None else newest.lines
         if report.push is not None and report.push.push not in {line.push for line in going}:
             going += await self._line(report.push.push, mta)
-        return list({line.push: line for line in going}.values())
+        return going
 
     async def _line(self, number: int, mta: str) -> list[LineRow]:
         try:
@@ -412,6 +358,10 @@ class Pushes:
     @staticmethod
     def _clock() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _is_superseded(line: LineRow, mtas: Collection[str]) -> bool:
+    return line.state is LineState.WAITING and line.mta in mtas
 
 
 _QUIET = frozenset({LineState.APPLYING, LineState.APPLIED, LineState.SUPERSEDED})

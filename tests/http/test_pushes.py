@@ -208,6 +208,9 @@ async def test_a_push_is_withdrawn_while_it_has_not_begun(
 ) -> None:
     await route_mail(api)
     first = await push(api)
+    tried = await api.delete(f"/v1/pushes/{first['id']}?dry_run=true")
+    assert (tried.status_code, tried.json()) == (200, {"findings": []})
+    assert (await line(api, first["id"]))["state"] == "waiting"
     assert (await api.delete(f"/v1/pushes/{first['id']}")).status_code == 204
     assert (await line(api, first["id"]))["state"] == "withdrawn"
     assert await agent.ask() is None

@@ -30,7 +30,7 @@ from app.server.api.refusals import (
 from app.server.api.schemas.push import PushOut
 from app.server.api.strict_json import NotJson
 from app.server.fleet import AnotherAgent, MtaNeverSeen
-from app.server.pushes import NoMta, NotTheHead, PushMissed
+from app.server.push_errors import NoMta, NotTheHead, PushMissed
 from app.server.storage import LastAdmin, StorageDamaged, StorageTrouble
 
 MEDIA_TYPE = "application/problem+json"

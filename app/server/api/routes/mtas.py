@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from app.routing.errors import NameTaken, Unknown
 from app.server.api import v1
 from app.server.api.auth import MtaWriter, Reader
-from app.server.api.dry_run import DryRun
+from app.server.api.dry_run import DELETED, DryRun, deleted
 from app.server.api.pages import Page
 from app.server.api.parameters import QueryFlag
 from app.server.api.problems import responses
@@ -108,15 +108,22 @@ async def patch_mta(
     return MtaOut.of(after)
 
 
-@router.delete("/mtas/{mta}", summary="Forget an MTA", status_code=204, responses=responses(404))
-async def delete_mta(_: MtaWriter, services: Control, mta: MtaPath, dry_run: DryRun) -> None:
+@router.delete(
+    "/mtas/{mta}",
+    summary="Forget an MTA",
+    status_code=204,
+    response_class=Response,
+    responses={**DELETED, **responses(404)},
+)
+async def delete_mta(_: MtaWriter, services: Control, mta: MtaPath, dry_run: DryRun) -> Response:
     """Its agent's tokens end with it. The MTA itself goes on serving what it serves."""
     if dry_run:
         await services.store.mta(mta)
-        return
-    await services.store.delete_mta(mta, utc_now())
-    services.tokens.forget()
-    services.pushes.left(mta)
+    else:
+        await services.store.delete_mta(mta, utc_now())
+        services.tokens.forget()
+        services.pushes.left(mta)
+    return deleted(dry_run=dry_run)
 
 
 @router.get("/mtas/{mta}/status", summary="How does an MTA stand?", responses=responses(404))

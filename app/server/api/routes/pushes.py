@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Query, Response
 from starlette.responses import PlainTextResponse
 
 from app.server.api import v1
+from app.server.api.accept import WantsText
 from app.server.api.auth import Pusher, Reader
-from app.server.api.dry_run import DryRun
+from app.server.api.dry_run import DELETED, DryRun, deleted
 from app.server.api.pages import Page
 from app.server.api.parameters import QueryInt
 from app.server.api.problems import responses
@@ -50,7 +51,7 @@ _BOTH: dict[str, Any] = {
 async def create_push(  # noqa: PLR0913, PLR0917  what the request says, each part in its place
     principal: Pusher,
     services: Control,
-    request: Request,
+    as_text: WantsText,
     response: Response,
     dry_run: DryRun,
     body: PushIn | None = None,
@@ -62,11 +63,11 @@ async def create_push(  # noqa: PLR0913, PLR0917  what the request says, each pa
         author=principal.name, mtas=asked.mtas, revision=asked.revision, dry_run=dry_run
     )
     if dry_run:
-        return _answer(request, response, push, 202)
+        return _answer(as_text, response, push, 202)
     response.headers["Location"] = f"/v1/pushes/{push.id}"
     if wait is None:
-        return _answer(request, response, push, 202)
-    return _answer(request, response, await services.pushes.applied(push.id, wait))
+        return _answer(as_text, response, push, 202)
+    return _answer(as_text, response, await services.pushes.applied(push.id, wait))
 
 
 @router.get("/pushes", summary="List pushes")
@@ -87,32 +88,34 @@ async def get_push(
     _: Reader,
     services: Control,
     number: PushId,
-    request: Request,
+    as_text: WantsText,
     response: Response,
     wait: Wait = None,
 ) -> Response:
     """How far each MTA has come."""
     if wait is None:
-        return _answer(request, response, await services.store.push(number))
-    return _answer(request, response, await services.pushes.applied(number, wait))
+        return _answer(as_text, response, await services.store.push(number))
+    return _answer(as_text, response, await services.pushes.applied(number, wait))
 
 
-@router.delete("/pushes/{id}", summary="Withdraw a push", status_code=204, responses=responses(404))
-async def delete_push(_: Pusher, services: Control, number: PushId, dry_run: DryRun) -> None:
+@router.delete(
+    "/pushes/{id}",
+    summary="Withdraw a push",
+    status_code=204,
+    response_class=Response,
+    responses={**DELETED, **responses(404)},
+)
+async def delete_push(_: Pusher, services: Control, number: PushId, dry_run: DryRun) -> Response:
     """Takes back what has not begun; an MTA that is at work on it goes on."""
     if dry_run:
         await services.store.push(number)
     else:
         await services.pushes.withdraw(number)
+    return deleted(dry_run=dry_run)
 
 
-def _wants_text(request: Request) -> bool:
-    accepted = request.headers.get("accept", "")
-    return "text/plain" in accepted and "json" not in accepted
-
-
-def _answer(request: Request, response: Response, push: PushRow, status: int = 200) -> Response:
+def _answer(as_text: bool, response: Response, push: PushRow, status: int = 200) -> Response:  # noqa: FBT001
     headers = dict(response.headers) | {"Vary": "Accept"}
-    if _wants_text(request):
+    if as_text:
         return PlainTextResponse(push_text(push), status, headers)
     return Line(PushOut.of(push).model_dump(mode="json"), status, headers)

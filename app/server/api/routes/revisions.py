@@ -68,5 +68,5 @@ async def restore_revision(
     return Restored(
         revision=edited.snapshot.revision,
         change_count=len(edited.changes),
-        findings=len(edited.findings),
+        findings=int(write.response.headers["Relay-Findings"]),
     )

@@ -9,7 +9,7 @@ from fastapi import Path, Response
 from app.routing.errors import Fault
 from app.server.api import v1
 from app.server.api.auth import Anyone, TokenAdmin
-from app.server.api.dry_run import DryRun
+from app.server.api.dry_run import DELETED, DryRun, deleted
 from app.server.api.faults import At
 from app.server.api.pages import Page
 from app.server.api.problems import responses
@@ -86,17 +86,22 @@ async def create_agent_token(
 
 
 @router.delete(
-    "/tokens/{id}", summary="End a token", status_code=204, responses=responses(404, 409)
+    "/tokens/{id}",
+    summary="End a token",
+    status_code=204,
+    response_class=Response,
+    responses={**DELETED, **responses(404, 409)},
 )
 async def delete_token(
     _: TokenAdmin, services: Control, token_id: TokenId, dry_run: DryRun
-) -> None:
+) -> Response:
     """The token is refused from now on."""
     if dry_run:
         refuse_last_admin(await services.store.tokens(), token_id, utc_now())
-        return
-    await services.store.delete_token(token_id, utc_now())
-    services.tokens.forget()
+    else:
+        await services.store.delete_token(token_id, utc_now())
+        services.tokens.forget()
+    return deleted(dry_run=dry_run)
 
 
 def _new(
