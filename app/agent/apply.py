@@ -191,13 +191,33 @@ class Applier:
         try:
             async with asyncio.timeout(self._limit_s):
                 await self._serve_old(intent)
+                await self._revive(intent)
         except TimeoutError:
             detail += f"; the old generation did not serve within {self._limit_s:g} s either"
         except (ControlError, OSError) as error:
-            detail += f"; the old generation is back, and does not serve either: {error}"
+            detail += f"; the old generation is back, but: {error}"
         self._at("undo")
         self._generations.confirm()
         return attempt.ended(LineState.ROLLED_BACK, intent.reload, detail)
+
+    async def _revive(self, intent: Intent) -> None:
+        """Let mail that the new generation accepted find its actions in the old one.
+
+        Raises:
+            ControlError, OSError: it will not find them until they are pushed again.
+        """
+        revival = await self._preparer.revive(intent, self._limit_s)
+        if revival is None:
+            return
+        steps = ("reload-old", "observe-old")
+        self._generations.begin(revival.intent)
+        self._generations.activate(revival.intent.new)
+        try:
+            await self._serve(revival.intent, revival.intent.new, revival.actions, steps)
+        except NotServing as error:
+            back = self._generations.go_back(str(error))
+            await self._serve(back, back.old, None, steps)
+            raise
 
     async def _serve_old(self, intent: Intent) -> None:
         steps = ("reload-old", "observe-old")

@@ -41,7 +41,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class AnotherAgent(ControlError):
     """Another process works on this state directory."""
 
-    code = "another-agent"
+    code = "state-dir-in-use"
 
     def __init__(self, state_dir: Path) -> None:
         super().__init__(f"another agent works on {state_dir}")

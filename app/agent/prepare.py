@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.agent import addresses, credentials, durable, operator_file, queue, tombstones
+from app.agent import addresses, credentials, durable, operator_file, queue, revival, tombstones
 from app.agent.generations import Generations, Intent, Origin, Staged
 from app.agent.memory import Memory
 from app.agent.opensmtpd import CheckRefused, OpenSMTPD
@@ -147,6 +147,34 @@ class Preparer:
         intent = Intent(place.live.number, staged.number, rendered.reload, rendered.tables)
         return Prepared(staged, intent, rendered.actions)
 
+    async def revive(self, intent: Intent, limit_s: float) -> Prepared | None:
+        """The old generation with what mail needs that the new one accepted; None if it needs none.
+
+        Raises:
+            ControlError, OSError: it could not be made.
+        """
+        old, new = (self._generations.staged(n) for n in (intent.old, intent.new))
+        before, after = self._generations.read(old), self._generations.read(new)
+        declared = operator_file.read(self._mta.conf, self._generations.live_link / CONF)
+        retire_at = self._retire_at(declared, after)
+        stones = revival.orphans(before, after, queue.scan(self._spool), retire_at)
+        if not stones:
+            return None
+        files = revival.revived(before, after, stones, str(self._generations.live_link))
+        kept = (*old.origin.tombstones, *stones)
+        staged = self._generations.stage(files, replace(old.origin, tombstones=kept))
+        await self._check(staged, files, {}, limit_s)
+        actions = declared.actions | actions_of(files).keys()
+        return Prepared(
+            staged, Intent(old.number, staged.number, Reload.RESTART), frozenset(actions)
+        )
+
+    def _retire_at(self, declared: Declared, files: Generation) -> int:
+        """When actions of some files may go, if they are retired now."""
+        texts = (action.text for action in actions_of(files).values())
+        ttls = [int(found[1]) for text in texts if (found := _TTL.search(text))]
+        return tombstones.retire_at(self._now_s(), declared.queue_ttl_s, max(ttls, default=0))
+
     def _render(
         self, table: RoutingTable, secrets: Mapping[str, Secret], place: Place, memory: Memory
     ) -> _Rendered:
@@ -190,8 +218,7 @@ class Preparer:
         """The files with every action that goes kept as a tombstone, less those that are `over`."""
         files = render.render(table, secrets, bare)
         old = {name: act for name, act in actions_of(place.old).items() if name not in over}
-        ttls = [int(found[1]) for act in old.values() if (found := _TTL.search(act.text))]
-        when = tombstones.retire_at(self._now_s(), place.declared.queue_ttl_s, max(ttls, default=0))
+        when = self._retire_at(place.declared, place.old)
         kept = [each for each in place.live.origin.tombstones if each.action not in over]
         graves = tombstones_for(old, actions_of(files).keys(), kept, when)
         if not graves:

@@ -1,6 +1,7 @@
 """One push after another on a real smtpd: what it takes, what it refuses, and how it comes back."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -90,12 +91,12 @@ DIES = 'echo "fatal: not today"; exit 1'
 DIES_SOON = '(sleep 0.2; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
 
 
-def faulty(machine: Machine, fault: str) -> str:
-    """A real smtpd, but for what it does when it is started with the second generation."""
+def faulty(machine: Machine, fault: str, where: str = B.address) -> str:
+    """A real smtpd, but for what it does when it is started with what holds `where`."""
     path = "/run/bed/smtpd-faulty"
     script = f"""#!/bin/sh
 case " $* " in *" -n "*|*" -h "*) exec /usr/sbin/smtpd "$@";; esac
-if grep -q '{B.address}' {STATE_DIR}/live/relaymap.conf; then
+if grep -q '{where}' {STATE_DIR}/live/relaymap.conf; then
 {fault}
 fi
 exec /usr/sbin/smtpd "$@"
@@ -124,6 +125,29 @@ def test_a_start_that_fails_is_rolled_back_and_mail_goes_the_old_way(
     assert machine.goes_to("x.test") == "a"
     report = machine.do("look")
     assert (report["state"], report["observed"]["revision"]) == ("live", 1)
+
+
+def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machine: Machine):
+    """It is queued under actions that the old generation never had."""
+    dies_late = '(sleep 1; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
+    smtpd = faulty(machine, dies_late, 'match.*"rm-r2"')
+    machine.do("first")
+    machine.ended(TO_A)
+    machine.site(smtpd=smtpd, settle_s=2, apply_limit_s=20)
+    machine.sinks.refuse("b")
+    rules = [rule(2, "map:pool", "y.test"), rule(3, B.url(), "z.test")]
+    push = wanted(2, rules, [relay_map("pool", B.url())])
+    with ThreadPoolExecutor(1) as beside:
+        ending = beside.submit(machine.do, "apply", wanted=push)
+        machine.wait_until_taken("y.test")
+        ended = ending.result()
+    assert ended["state"] == "rolled-back"
+    assert machine.goes_to("x.test") == "a"
+    assert machine.goes_to("y.test") == "550"
+    assert [stone["action"] for stone in machine.do("look")["tombstones"]] == ["rm-r2"]
+    machine.sinks.accept("b")
+    machine.smtpd.ctl("schedule", "all")
+    machine.sinks.wait_for(1, lambda delivery: delivery.sink == "b")
 
 
 def test_a_table_that_smtpd_cannot_read_again_is_rolled_back(machine: Machine):

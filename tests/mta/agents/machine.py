@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from tests.mta.bed.channel import Channel
+from tests.mta.bed.channel import Channel, ScriptFailed
 from tests.mta.bed.dns import Dns
 from tests.mta.bed.injector import Injector, Submission
 from tests.mta.bed.namespace import Namespace
@@ -93,6 +93,18 @@ class Machine:
         ended = self.do("apply", wanted=wanted, **arguments)
         self.detail = ended["detail"]
         return ended["state"], ended["reload"]
+
+    def wait_until_taken(self, domain: str) -> None:
+        """Try until smtpd has taken a message for a domain that it did not take before."""
+        limit = time.monotonic() + _LIMIT_S
+        while True:
+            submission = Submission("taken", "s@sender.test", f"u@{domain}", PORT)
+            with contextlib.suppress(ScriptFailed):  # between an end and a start nobody listens
+                (reply,) = self.injector.send([submission])
+                if reply.accepted:
+                    return
+            assert time.monotonic() < limit, f"nobody takes mail for {domain}"
+            time.sleep(0.02)
 
     def goes_to(self, domain: str) -> str:
         """Send one message and answer which sink took it, or the reply's code if it was refused."""
