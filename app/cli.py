@@ -64,6 +64,7 @@ _EXITS_OF_CODES = {
     "storage-damaged": IO_FAILED,
     "last-admin": CANNOT_CREATE,
     "cannot-run": NOT_PERMITTED,
+    "state-dir-in-use": TRY_AGAIN,
 }
 """Errors of edges, which are not imported here for the sake of their class alone."""
 

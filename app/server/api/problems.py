@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from app.observe import REQUEST_ID
+from app.render.opensmtpd.spelling import Unwritable
 from app.routing import errors
 from app.routing.errors import ControlError, Fault
 from app.server.api import faults
@@ -48,6 +49,7 @@ STATUS: dict[type[ControlError], int] = {
     errors.CredentialMissing: 409,
     errors.RevisionPruned: 410,
     errors.NotExpressible: 422,
+    Unwritable: 500,
     LastAdmin: 409,
     AnotherAgent: 409,
     MtaNeverSeen: 409,
@@ -120,7 +122,7 @@ class Problem:
 def problem_of(error: ControlError) -> Problem:
     """The problem that an error is over HTTP."""
     status = _nearest(STATUS, error)
-    if status is None:  # nobody gave it a status, so its text is not for callers
+    if status in {None, 500}:  # a fault of ours: its text is not for callers
         return Problem(500, "internal", MEANINGS["internal"].text)
     if isinstance(error, EdgeError):
         return Problem(status, error.code, str(error), (), error.members, error.headers)
