@@ -7,7 +7,7 @@ from app.render.generation import Target
 from app.render.opensmtpd.actions import ActionLine
 from app.render.opensmtpd.criteria import CannotSay, Criterion
 from app.render.opensmtpd.expressible import rule_reasons
-from app.render.opensmtpd.limits import MAX_MATCH_LINES
+from app.render.opensmtpd.limits import MAX_MATCH_LINES, MAX_REGEX_LINES_IN_ALL
 from app.render.opensmtpd.lines import MatchLine, RuleLines, rule_lines
 from app.render.opensmtpd.rows import Version, refusal
 from app.render.opensmtpd.spelling import Unwritable
@@ -22,11 +22,13 @@ class Compiled:
 
     Attributes:
         actions: by name.
+        regex_lines: how many regular expressions a recipient may have to wait for.
         reasons: why something could not be said; the lines are then not all there.
     """
 
     actions: dict[str, ActionLine] = field(default_factory=dict)
     matches: list[MatchLine] = field(default_factory=list)
+    regex_lines: int = 0
     reasons: list[Reason] = field(default_factory=list)
 
     def lists(self) -> Iterator[Criterion]:
@@ -62,6 +64,9 @@ def compile_routing(table: RoutingTable, version: Version, target: Target | None
     if len({rule.id for rule in table.ordered}) < len(table.ordered):
         raise Unwritable("rule id")  # two rules would share an action
     compiled = Compiled()
+    _add(compiled, refusal("too-old", version, "version"))
+    if compiled.reasons:
+        return compiled  # no row speaks of such a version, so none could refuse anything
     for rule in table.ordered:
         reasons = rule_reasons(table, rule, version, target)
         compiled.reasons.extend(reasons)
@@ -70,18 +75,30 @@ def compile_routing(table: RoutingTable, version: Version, target: Target | None
         try:
             _take(compiled, rule, rule_lines(table, rule, own), version)
         except CannotSay as cannot:
-            found = refusal(cannot.code, version, f"rules/{rule.name}", str(cannot))
-            if found is not None:
-                compiled.reasons.append(found)
+            _add(compiled, refusal(cannot.code, version, f"rules/{rule.name}", str(cannot)))
     return compiled
 
 
+def _add(compiled: Compiled, reason: Reason | None) -> None:
+    if reason is not None:
+        compiled.reasons.append(reason)
+
+
 def _take(compiled: Compiled, rule: Rule, lines: RuleLines, version: Version) -> None:
-    before = len(compiled.matches)
+    before = len(compiled.matches), compiled.regex_lines
     compiled.matches.extend(lines.matches)
+    compiled.regex_lines += sum(
+        len(criterion.lines)
+        for match in lines.matches
+        for criterion in match.criteria
+        if criterion.words.endswith(" regex")
+    )
     compiled.actions.update((action.name, action) for action in lines.actions)
-    if before <= MAX_MATCH_LINES < len(compiled.matches):
+    subject = f"rules/{rule.name}"
+    # The rule with which a limit is passed is named, and no later one.
+    if before[0] <= MAX_MATCH_LINES < len(compiled.matches):
         detail = f"with this rule there are more than {MAX_MATCH_LINES} match lines"
-        found = refusal("match-lines", version, f"rules/{rule.name}", detail)
-        if found is not None:
-            compiled.reasons.append(found)
+        _add(compiled, refusal("match-lines", version, subject, detail))
+    if before[1] <= MAX_REGEX_LINES_IN_ALL < compiled.regex_lines:
+        detail = f"with this rule there are more than {MAX_REGEX_LINES_IN_ALL}"
+        _add(compiled, refusal("regex-lines", version, subject, detail))

@@ -12,6 +12,7 @@ from app.render.opensmtpd.limits import (
     MAX_LIST_LINES,
     MAX_MATCH_LINES,
     MAX_REGEX_LINES,
+    MAX_REGEX_LINES_IN_ALL,
 )
 from app.routing.errors import Reason
 
@@ -212,9 +213,21 @@ CAPABILITIES: tuple[Capability, ...] = (
         "each costs every recipient time",
     ),
     _refused(
+        "regex-lines",
+        f"more than {MAX_REGEX_LINES_IN_ALL} regular expressions in all match lines",
+        "each costs every recipient time: use domains instead of addresses and *.domain",
+    ),
+    _refused(
         "match-lines",
         f"more than {MAX_MATCH_LINES} match lines in all",
         "each costs every recipient time: use tables with fewer different next hops",
+    ),
+    _refused(
+        "too-old",
+        "OpenSMTPD before 6.8",
+        "nobody has seen what it does with these files: 6.8 is the oldest that is known",
+        since=(0, 0),
+        before=OLDEST,
     ),
     _refused(
         "dangling",

@@ -160,6 +160,10 @@ def samples() -> dict[str, tuple[Sample, ...]]:
         "match-lines": (
             Sample(keyed("sender-domain", [(f"d{n}.test", h) for n, h in enumerate(HOPS)], None)),
         ),
+        "regex-lines": (
+            Sample(routing(*[{**relay(), "match": {"senders": ADDRESSES[:200]}}] * 26)),
+        ),
+        "too-old": (plain,),
         "dangling": (Sample(routing(relay("map:none"))), Sample(routing(relay("table:none")))),
     }
 
