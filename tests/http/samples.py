@@ -2,24 +2,26 @@
 
 import httpx
 
-CREDENTIAL = {
+CREDENTIAL: dict[str, object] = {
     "username": "shop@provider.example",
     "password": "correct horse battery staple",
     "hosts": ["mx1.example.net", "*.provider.example"],
 }
-RELAY_MAP = {
+RELAY_MAP: dict[str, object] = {
     "policy": "ratio",
     "relays": [
         {"name": "mx1", "url": "tls+auth://acct@mx1.example.net:587", "weight": 3},
         {"name": "mx2", "url": "smtps://mx2.example.net"},
     ],
 }
-PLAIN_MAP = {"relays": [{"url": "smtp://a.example"}, {"url": "smtp://b.example"}]}
-RULE = {
+PLAIN_MAP: dict[str, object] = {
+    "relays": [{"url": "smtp://a.example"}, {"url": "smtp://b.example"}]
+}
+RULE: dict[str, object] = {
     "match": {"senders": ["shop.example"]},
     "action": {"kind": "relay", "via": "map:mxmap"},
 }
-TABLE = {"key": "recipient-domain", "default": "map:mxmap"}
+TABLE: dict[str, object] = {"key": "recipient-domain", "default": "map:mxmap"}
 
 
 async def made(api: httpx.AsyncClient, path: str, body: object) -> httpx.Response:

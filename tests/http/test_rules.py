@@ -152,15 +152,18 @@ async def test_rules_come_in_the_order_in_which_they_are_tried(api: httpx.AsyncC
     order = ["c", "a", "b", "d"]
     assert [rule["name"] for rule in (await api.get("/v1/rules")).json()["items"]] == order
     seen: list[str] = []
-    cursor = ""
-    for _ in order:
-        page = (await api.get(f"/v1/rules?limit=1{cursor}")).json()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await api.get("/v1/rules", params={"limit": 1} | _from(cursor))).json()
         seen += [rule["name"] for rule in page["items"]]
-        cursor = f"&cursor={page['next_cursor']}"
+        cursor = page["next_cursor"]
     assert seen == order
-    assert page["next_cursor"] is None
     enabled = (await api.get("/v1/rules?enabled=false")).json()["items"]
     assert [rule["name"] for rule in enabled] == ["a"]
+
+
+def _from(cursor: str) -> dict[str, str]:
+    return {"cursor": cursor} if cursor else {}
 
 
 async def test_findings_stand_beside_the_rule(api: httpx.AsyncClient) -> None:
