@@ -67,15 +67,13 @@ def postgresql_server() -> Iterator[postgresql.Server]:
         running.__exit__(None, None, None)
 
 
-ENGINES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgres))
+ENGINES = ("sqlite", pytest.param("in_postgresql", id="postgresql", marks=pytest.mark.postgres))
 
 
-@pytest.fixture(params=ENGINES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return Database(str(tmp_path / "relaymap.db"), tmp_path)
-    server: postgresql.Server = request.getfixturevalue("postgresql_server")
-    return Database(server.new_database(), tmp_path)
+@pytest.fixture
+def in_postgresql(postgresql_server: postgresql.Server, tmp_path: Path) -> Iterator[Database]:
+    with postgresql_server.database() as url:
+        yield Database(url, tmp_path)
 
 
 @pytest.fixture
@@ -83,6 +81,8 @@ def sqlite(tmp_path: Path) -> Database:
     return Database(str(tmp_path / "relaymap.db"), tmp_path)
 
 
-@pytest.fixture
-def in_postgresql(postgresql_server: postgresql.Server, tmp_path: Path) -> Database:
-    return Database(postgresql_server.new_database(), tmp_path)
+@pytest.fixture(params=ENGINES)
+def database(request: pytest.FixtureRequest) -> Database:
+    """Each of them in turn."""
+    found: Database = request.getfixturevalue(request.param)
+    return found

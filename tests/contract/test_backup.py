@@ -1,6 +1,7 @@
 """A backup is one moment, whole; what is put back from it is another life of it."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from app.server.storage import MtaRow, StorageDamaged, TokenRow
 from app.server.store.copies import COUNTER_GAP
 from app.server.store.refusals import SealingKeyMissing, SealingKeyWrong
 from app.server.store.store import DatabaseStore
+from tests.contract import postgresql
 from tests.contract.conftest import Database
 from tests.contract.samples import CANARY, EVERYTHING, SECRETS, delete, put_rule
 
@@ -20,13 +22,16 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """A second place, on either engine, that has been given the same key."""
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A second place, on either engine."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     if request.param == "sqlite":
-        return Database(str(folder / "relaymap.db"), folder)
-    return Database(request.getfixturevalue("postgresql_server").new_database(), folder)
+        yield Database(str(folder / "relaymap.db"), folder)
+        return
+    server: postgresql.Server = request.getfixturevalue("postgresql_server")
+    with server.database() as url:
+        yield Database(url, folder)
 
 
 def copy_key(source: Database, target: Database) -> None:

@@ -302,4 +302,4 @@ class Walk(RuleBasedStateMachine):
 
 def test_any_walk_through_revisions_is_the_walk_of_a_model(database: Database) -> None:
     machine = type("BoundWalk", (Walk,), {"database": database})
-    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=20))
+    run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=20))

@@ -18,7 +18,7 @@ from app.routing.routing_table import EMPTY
 from tests.contract.conftest import Database
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 25
+KILLS = 20
 SEED = 20261122
 
 

@@ -223,8 +223,8 @@ async def test_what_cannot_be_found_out_is_said_and_settled_before_the_next_edit
 @pytest.mark.postgres
 @pytest.mark.slow
 async def test_a_crash_of_postgresql_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    with postgresql.server() as server:
-        database = Database(server.new_database(), tmp_path)
+    with postgresql.server() as server, server.database() as url:
+        database = Database(url, tmp_path)
         async with database.editor() as editor:
             acknowledged = []
             for crash in range(3):
