@@ -10,13 +10,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.agent import addresses, operator_file
+from app.agent import addresses
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Intent, Recovery
 from app.agent.memory import Ended, MemoryFile, Seen, Started
 from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Prepared, Preparer
 from app.observe import event, failure
+from app.render.opensmtpd.tombstones import actions_of
 from app.routing.errors import ControlError
 from app.wire import LineState, Reload, Wanted
 
@@ -179,7 +180,9 @@ class Applier:
             raise NotServing("the files that smtpd reads are not the ones that were checked")
 
     def _actions_on_disk(self) -> frozenset[str]:
-        return frozenset(operator_file.read(self._mta.conf).actions)
+        live = self._generations.live()
+        ours = {} if live is None else actions_of(self._generations.read(live))
+        return frozenset(self._mta.declared().actions | ours.keys())
 
     # --- back --------------------------------------------------------------------------------
 

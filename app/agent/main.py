@@ -21,6 +21,7 @@ from app.agent.report import Reporter
 from app.agent.supervise import Supervise
 from app.agent.systemd import Systemd
 from app.observe import event, start_log
+from app.render.plan import CONF
 from app.routing.errors import ControlError
 from app.settings import AgentSettings
 from app.settings import Control as ControlSetting
@@ -55,7 +56,13 @@ async def _run(settings: AgentSettings) -> None:
     memory = MemoryFile(state_dir)
     memory.open()
     control = _control(settings)
-    mta = OpenSMTPD(settings.smtpd, settings.smtpctl, settings.smtpd_conf, control)
+    mta = OpenSMTPD(
+        settings.smtpd,
+        settings.smtpctl,
+        control,
+        conf=settings.smtpd_conf,
+        ours=generations.live_link / CONF,
+    )
     preparer = Preparer(generations, mta, spool=queue.SPOOL, now_s=_now_s, at=_no_one)
     applier = Applier(
         generations, mta, memory, preparer, limit_s=settings.apply_limit_s, at=_no_one

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.agent import operator_file, process
 from app.agent.control import Control, NotServing
-from app.agent.operator_file import Listener
+from app.agent.operator_file import Declared, Listener
 from app.agent.process import Identity
 from app.routing.errors import ControlError
 
@@ -43,17 +43,35 @@ class OpenSMTPD:
     """The MTA of this machine.
 
     Args:
+        conf: the operator's file.
+        ours: what it includes of us.
         settle_s: for so long it must have served after a start, seen again and again.
     """
 
     def __init__(
-        self, smtpd: Path, smtpctl: Path, conf: Path, control: Control, settle_s: float = 1.0
+        self,
+        smtpd: Path,
+        smtpctl: Path,
+        control: Control,
+        *,
+        conf: Path,
+        ours: Path,
+        settle_s: float = 1.0,
     ) -> None:
         self.conf = conf
+        self.ours = ours
         self.control = control
         self._smtpd = str(smtpd)
         self._smtpctl = str(smtpctl)
         self._settle_s = settle_s
+
+    def declared(self) -> Declared:
+        """What the operator's file declares, without what it includes of us.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return operator_file.read(self.conf, self.ours)
 
     async def version(self) -> Version:
         """What version it is.
@@ -132,7 +150,7 @@ class OpenSMTPD:
             raise NotServing(str(error)) from error
         if done.status != 0:
             raise NotServing(f"smtpctl show stats: {done.last_line or done.status}")
-        listeners = operator_file.read(self.conf).listeners
+        listeners = self.declared().listeners
         if listeners:
             await _greeted(min(listeners, key=lambda listener: not listener.greets))
         return found

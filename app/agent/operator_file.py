@@ -12,16 +12,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from app.agent import addresses
+from app.render.opensmtpd.conf import statements
 from app.routing.errors import ControlError
 
 DEFAULT_TTL_S = 4 * 86_400
 """How long smtpd keeps mail unless told otherwise."""
-_NOT_IN_WORDS = frozenset("(){}<>!=#,\"'")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_DEPTH = 16
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing is bound here
-
-Statement = list[str]
 
 
 class NotIncluded(ControlError):
@@ -68,11 +66,6 @@ def read(conf: Path, leave_out: Path | None = None) -> Declared:
     return declared
 
 
-def actions_in(text: str) -> frozenset[str]:
-    """The names of the actions that a text declares."""
-    return frozenset(s[1] for s in statements(text) if s[0] == "action" and len(s) > 1)
-
-
 def with_include(conf: Path, live: Path, staged: Path) -> str:
     """The operator's file as it would be if our include were another file.
 
@@ -86,7 +79,7 @@ def with_include(conf: Path, live: Path, staged: Path) -> str:
     return text.replace(str(live), str(staged))
 
 
-def _followed(text: str, leave_out: Path | None, depth: int) -> Iterator[Statement]:
+def _followed(text: str, leave_out: Path | None, depth: int) -> Iterator[list[str]]:
     for statement in statements(text):
         if statement[0] != "include" or len(statement) < 2:
             yield statement
@@ -96,7 +89,7 @@ def _followed(text: str, leave_out: Path | None, depth: int) -> Iterator[Stateme
                 yield from _followed(path.read_text("utf-8", "replace"), leave_out, depth - 1)
 
 
-def _note(declared: Declared, statement: Statement) -> None:
+def _note(declared: Declared, statement: list[str]) -> None:
     match statement:
         case ["action", name, *_]:
             declared.actions.add(name)
@@ -146,79 +139,3 @@ def _hosts(where: str) -> list[str]:
     if where in {name for _, name in socket.if_nameindex()}:
         return [str(address) for address in addresses.of_host(where) if not address.is_link_local]
     return [where]
-
-
-# --- the words of smtpd.conf(5) ---------------------------------------------------------------
-
-
-def statements(text: str) -> Iterator[Statement]:
-    """The lines of a configuration as words, macros replaced, comments and empty lines left out."""
-    macros: dict[str, str] = {}
-    for words in _lines(_Characters(text)):
-        said = [_expanded(word, macros) for word in words]
-        if len(said) > 2 and said[1] == "=":
-            macros[said[0]] = " ".join(said[2:])
-        if said:
-            yield said
-
-
-def _expanded(word: str, macros: dict[str, str]) -> str:
-    if word.startswith("$"):
-        return macros.get(word[1:], word)
-    return word.removeprefix("\0")  # what was quoted is never a macro
-
-
-class _Characters:
-    """A text, read a character at a time, with line continuations taken out."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text.replace("\\\n", "")
-        self._at = 0
-
-    def peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def take(self) -> str:
-        character = self.peek()
-        self._at += 1
-        return character
-
-
-def _lines(characters: _Characters) -> Iterator[list[str]]:
-    words: list[str] = []
-    while character := characters.peek():
-        if character == "\n":
-            characters.take()
-            yield words
-            words = []
-        elif character == "#":
-            while characters.peek() not in {"", "\n"}:
-                characters.take()
-        elif character in "\"'":
-            words.append("\0" + _quoted(characters))
-        elif character.isspace():
-            characters.take()
-        elif character in _NOT_IN_WORDS:
-            words.append(characters.take())
-        else:
-            words.append(_word(characters))
-    yield words
-
-
-def _quoted(characters: _Characters) -> str:
-    quote, found = characters.take(), ""
-    while (character := characters.take()) not in {"", quote}:
-        if character == "\\" and characters.peek() in {quote, " ", "\t"}:
-            found += characters.take()
-        elif character != "\n":  # smtpd drops it
-            found += character
-    return found
-
-
-def _word(characters: _Characters) -> str:
-    found = ""
-    while (character := characters.peek()) and not character.isspace():
-        if character in _NOT_IN_WORDS:
-            break
-        found += characters.take()
-    return found

@@ -155,7 +155,7 @@ class Preparer:
         """
         old, new = (self._generations.staged(n) for n in (intent.old, intent.new))
         before, after = self._generations.read(old), self._generations.read(new)
-        declared = operator_file.read(self._mta.conf, self._generations.live_link / CONF)
+        declared = self._mta.declared()
         retire_at = self._retire_at(declared, after)
         stones = revival.orphans(before, after, queue.scan(self._spool), retire_at)
         if not stones:
@@ -247,13 +247,13 @@ class Preparer:
         room.mkdir(mode=0o700, exist_ok=True)
         operator, ours = room / "smtpd.conf", room / CONF
         try:
-            text = operator_file.with_include(self._mta.conf, live / CONF, ours)
+            text = operator_file.with_include(self._mta.conf, self._mta.ours, ours)
             durable.replace(operator, text.encode())
             durable.replace(ours, _conf_of(files).replace(f"{live}/".encode(), f"{own}/".encode()))
             await self._mta.check(operator, limit_s)
         except CheckRefused as error:
             said = str(error).replace(str(operator), str(self._mta.conf))
-            said = said.replace(str(ours), str(live / CONF))
+            said = said.replace(str(ours), str(self._mta.ours))
             raise CheckRefused(_masked(said, secrets.values())) from None
         finally:
             shutil.rmtree(room)
@@ -269,7 +269,7 @@ class Preparer:
             self._generations.drift(live),
             version.number,
             await self._mta.control.running(),
-            operator_file.read(self._mta.conf, self._generations.live_link / CONF),
+            self._mta.declared(),
             queue.scan(self._spool),
         )
 

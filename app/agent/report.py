@@ -1,9 +1,10 @@
 """What the agent sees of its MTA, as the report that the server gets."""
 
-from app.agent import addresses, operator_file
+from app.agent import addresses
 from app.agent.generations import Generations, Staged
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD, Unanswered
+from app.agent.operator_file import Declared
 from app.wire import MtaState, Observed, Report, TombstoneMessage
 
 
@@ -72,11 +73,11 @@ class Reporter:
             found = started.addresses
         return [str(address) for address in found]
 
-    def _declared(self) -> operator_file.Declared:
+    def _declared(self) -> Declared:
         try:
-            return operator_file.read(self._mta.conf)
+            return self._mta.declared()
         except OSError:
-            return operator_file.Declared()
+            return Declared()
 
 
 def _tombstones(live: Staged) -> list[TombstoneMessage]:

@@ -4,11 +4,25 @@ This is no whole grammar. It reads tokens as the daemon's own scanner does (comm
 continued lines, macros), which is enough to find what a restart must not lose.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Mapping
 
-_NOT_IN_WORDS = frozenset('(){}<>!=#,"') | frozenset(" \t\n")
-_OPENING, _CLOSING = "{", "}"
-_LINE_END = "\n"
+_TOKEN = re.compile(
+    r"""
+      (?P<end>\n)
+    | [^\S\n]+ | \#[^\n]*
+    | "(?P<double>(?:\\"|[^"])*+)"?
+    | '(?P<single>(?:\\'|[^'])*+)'?
+    | \$(?P<macro>\w*)
+    | (?P<word>[(){}<>!=,] | [^\s(){}<>!=\#,"']+)
+    """,
+    re.VERBOSE,
+)
+_ESCAPED = re.compile(r"""\\(["' \t])""")
+
+Token = tuple[str, bool]
+"""A word, and whether it stood in quotes."""
+_END: Token = ("\n", False)
 
 
 def dispatchers(text: str) -> frozenset[str]:
@@ -21,88 +35,54 @@ def includes(text: str) -> tuple[str, ...]:
     return tuple(_second_words(text, "include"))
 
 
-def _second_words(text: str, first: str) -> Iterator[str]:
-    for statement in _statements(text):
-        if len(statement) >= 2 and statement[0] == first:
-            yield statement[1]
-
-
-def _statements(text: str) -> Iterator[list[str]]:
-    """The statements of a configuration as lists of tokens; line ends in braces end none."""
+def statements(text: str) -> Iterator[list[str]]:
+    """The statements of a configuration as lists of words; line ends in braces end none."""
     statement: list[str] = []
     depth = 0
-    for token, quoted in _Scanner(text):
-        if token == _LINE_END and not quoted:
-            if depth == 0 and statement:
+    for token in _tokens(text):
+        if token == _END:
+            if statement and depth == 0:
                 yield statement
                 statement = []
             continue
-        if not quoted:
-            depth = max(0, depth + (token == _OPENING) - (token == _CLOSING))
-        statement.append(token)
+        if token[0] in {"{", "}"} and not token[1]:
+            depth = max(0, depth + (1 if token[0] == "{" else -1))
+        statement.append(token[0])
     if statement:
         yield statement
 
 
-class _Scanner:
-    """The tokens of a configuration, each with whether it stood in quotes."""
+def _second_words(text: str, first: str) -> Iterator[str]:
+    for statement in statements(text):
+        if len(statement) >= 2 and statement[0] == first:
+            yield statement[1]
 
-    def __init__(self, text: str) -> None:
-        self._rest = text.replace("\\\n", "")
-        self._macros: dict[str, str] = {}
-        self._last: list[str] = []
 
-    def __iter__(self) -> Iterator[tuple[str, bool]]:
-        while self._rest:
-            token, quoted = self._next()
-            if not token and not quoted:
-                continue
-            self._note_macro(token, ends_line=token == _LINE_END and not quoted)
-            yield token, quoted
+def _tokens(text: str) -> Iterator[Token]:
+    """The tokens of a configuration, with what its lines `name = value` say in place of macros."""
+    macros: dict[str, str] = {}
+    line: list[str] = []
+    for token in _scan(text.replace("\\\n", ""), macros):
+        line = [] if token == _END else [*line, token[0]][:4]
+        if len(line) == 3 and line[1] == "=":
+            macros[line[0]] = line[2]
+        yield token
 
-    def _note_macro(self, token: str, *, ends_line: bool) -> None:
-        """Remember `name = value`, which stands alone on its line."""
-        if not ends_line:
-            self._last.append(token)
-            if len(self._last) == 3 and self._last[1] == "=":
-                self._macros[self._last[0]] = token
-            return
-        self._last = []
 
-    def _next(self) -> tuple[str, bool]:
-        first, self._rest = self._rest[0], self._rest[1:]
-        if first in " \t":
-            return "", False
-        if first == "#":
-            _, end, rest = self._rest.partition("\n")
-            self._rest = end + rest
-            return "", False
-        if first in "\"'":
-            return self._quoted(first), True
-        if first == "$":
-            name = self._word(lambda c: c.isalnum() or c == "_")
-            self._rest = self._macros.get(name, "") + self._rest
-            return "", False
-        if first in _NOT_IN_WORDS:
-            return first, False
-        return first + self._word(lambda c: c not in _NOT_IN_WORDS), False
+def _scan(text: str, macros: Mapping[str, str]) -> Iterator[Token]:
+    for found in _TOKEN.finditer(text):
+        quoted = found["double"] if found["double"] is not None else found["single"]
+        if found["end"]:
+            yield _END
+        elif quoted is not None:
+            yield _unquoted(quoted, found[0][0]), True
+        elif found["macro"] is not None:
+            yield from _scan(macros.get(found["macro"], ""), {})  # a value holds no macro itself
+        elif found["word"]:
+            yield found["word"], False
 
-    def _word(self, goes_on: Callable[[str], bool]) -> str:
-        size = next((n for n, c in enumerate(self._rest) if not goes_on(c)), len(self._rest))
-        word, self._rest = self._rest[:size], self._rest[size:]
-        return word
 
-    def _quoted(self, quote: str) -> str:
-        r"""The rest of a string: `\` takes the quote and blanks, a line end in it is dropped."""
-        found: list[str] = []
-        position = 0
-        while position < len(self._rest) and self._rest[position] != quote:
-            character = self._rest[position]
-            if character == "\\" and self._rest[position + 1 : position + 2] in {quote, " ", "\t"}:
-                position += 1
-                character = self._rest[position]
-            if character != "\n":
-                found.append(character)
-            position += 1
-        self._rest = self._rest[position + 1 :]
-        return "".join(found)
+def _unquoted(text: str, quote: str) -> str:
+    r"""What a string says: `\` takes its quote and blanks, a line end in it is dropped."""
+    taken = _ESCAPED.sub(lambda found: found[1 if found[1] in {quote, " ", "\t"} else 0], text)
+    return taken.replace("\n", "")

@@ -29,6 +29,7 @@ from app.agent.prepare import Preparer
 from app.agent.report import Reporter
 from app.agent.supervise import Supervise
 from app.render.generation import Generation
+from app.render.plan import CONF
 from app.wire import Wanted
 
 _LIMIT_S = 60
@@ -85,7 +86,14 @@ class Agent:
         self.memory.open()
         smtpd, conf = Path(site.smtpd), Path(site.conf)
         control = Supervise(smtpd, conf)
-        self.mta = OpenSMTPD(smtpd, Path("/usr/sbin/smtpctl"), conf, control, site.settle_s)
+        self.mta = OpenSMTPD(
+            smtpd,
+            Path("/usr/sbin/smtpctl"),
+            control,
+            conf=conf,
+            ours=self.generations.live_link / CONF,
+            settle_s=site.settle_s,
+        )
         now = (lambda: site.now_s) if site.now_s else (lambda: int(time.time()))
         self.preparer = Preparer(self.generations, self.mta, spool=queue.SPOOL, now_s=now, at=at)
         self.applier = Applier(

@@ -26,11 +26,6 @@ queue ttl 2h
 """
 
 
-def test_words_are_taken_apart_as_smtpd_does():
-    names = [s[1] for s in operator_file.statements(TRICKY) if s[0] == "action"]
-    assert names == ["plain", "bare", "single", 'with "quotes"', "continued"]
-
-
 @pytest.mark.io
 def test_a_file_and_its_includes_say_what_they_declare(tmp_path: Path):
     conf, more, ours = (tmp_path / name for name in ("smtpd.conf", "more.conf", "ours.conf"))
