@@ -65,10 +65,29 @@ async def test_an_empty_list_is_refused(api: httpx.AsyncClient, text: str) -> No
     assert pointers(await imported(api, text)) == [("body", "", "bad-size")]
 
 
-async def test_only_plain_text_in_utf_8_is_taken(api: httpx.AsyncClient) -> None:
+async def test_a_list_may_be_json_for_generated_clients(api: httpx.AsyncClient) -> None:
     await shop(api)
-    answer = await api.post(IMPORT, json=["smtp://a.example"])
-    assert (answer.status_code, answer.headers["Accept"]) == (415, "text/plain")
+    answer = await api.post(IMPORT, json={"urls": ["smtps://mx2.example.net", "smtp://a.example"]})
+    assert [relay["name"] for relay in answer.json()["relays"]] == ["mx2", "a.example"]
+    answer = await api.post(
+        IMPORT, json={"urls": ["smtp://a b", "mx2.example", "smtp://mx2.example"]}
+    )
+    assert pointers(answer) == [("body", "/urls/0", "bad-relay-url")]
+    answer = await api.post(IMPORT, json={"urls": ["mx2.example", "smtp://mx2.example:25"]})
+    assert pointers(answer) == [
+        ("body", "/urls/1", "duplicate-name"),
+        ("body", "/urls/1", "duplicate-relay"),
+    ]
+    assert pointers(await api.post(IMPORT, json={})) == [("body", "/urls", "missing")]
+
+
+async def test_only_text_in_utf_8_and_json_are_taken(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    answer = await api.post(IMPORT, content=b"<x/>", headers={"Content-Type": "text/xml"})
+    assert (answer.status_code, answer.headers["Accept"]) == (
+        415,
+        "application/json, text/plain",
+    )
     assert (await api.post(IMPORT, content=b"\xff", headers=TEXT)).status_code == 400
 
 

@@ -8,6 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.server.api.problems import MEDIA_TYPE
+from app.server.api.schemas.relay_map import RelayList
 
 Json = dict[str, Any]
 
@@ -18,7 +19,7 @@ TAGS: list[Json] = [
     {"name": "credentials", "description": "Logins for relays. Passwords go in and never out."},
     {"name": "changes", "description": "Many writes as one."},
     {"name": "questions", "description": "Where an envelope would go, and what things mean."},
-    {"name": "MTAs", "description": "The mail servers that routing is pushed to."},
+    {"name": "mtas", "description": "The mail servers that routing is pushed to."},
     {"name": "pushes", "description": "Making MTAs serve the routing."},
     {"name": "revisions", "description": "Who changed what, and the way back."},
     {"name": "tokens", "description": "Who may do what."},
@@ -67,10 +68,16 @@ _PROBLEM_ERROR: Json = {
 }
 
 
+_READ_BY_HAND = (RelayList,)
+"""Bodies that a route reads itself, since it takes something else than JSON too."""
+
+
 def document(app: FastAPI, made: Json) -> Json:
     """FastAPI's document, sorted, with problems, scopes, and no titles on properties."""
     schemas: Json = made.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
+    for model in _READ_BY_HAND:
+        schemas[model.__name__] = model.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for route in _api_routes(app):

@@ -39,7 +39,8 @@ async def _refuse_media_type(request: Request) -> None:
         hint = ", for example with curl --json" if "application/json" in taken else " in UTF-8"
         names = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"
         raise BadMediaType(
-            f"this takes {wanted}{hint}", headers={names: ", ".join(taken), "Accept": wanted}
+            f"this takes {wanted}{hint}",
+            headers={names: ", ".join(taken), "Accept": ", ".join(taken)},
         )
 
 

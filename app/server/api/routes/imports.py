@@ -1,7 +1,7 @@
 """Import of a list of relay URLs into a relay map."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -11,25 +11,44 @@ from app.routing.relay_map import Relay, RelayMap, faults_of, name_relays
 from app.routing.relay_url import RelayURL, parse_relay_url
 from app.server.api import v1
 from app.server.api.auth import Writer
+from app.server.api.gate import is_json
 from app.server.api.problems import responses
 from app.server.api.refusals import EdgeError
 from app.server.api.routes.relay_maps import MapName, shown, subject_of
-from app.server.api.schemas.relay_map import RelayMapOut
-from app.server.api.writing import Written
+from app.server.api.schemas.relay_map import RelayList, RelayMapOut
+from app.server.api.strict_json import parse_json
+from app.server.api.writing import Written, checked
 from app.server.live import Snapshot
 
 router = v1.router("relay maps")
 
-Lines = Sequence[tuple[int, RelayURL]]
-"""Relay URLs, each with the number of its line."""
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One relay URL of a list.
+
+    Attributes:
+        pointer: of a fault in it; "" in a text, which has no pointers.
+        place: what a fault's sentence begins with.
+    """
+
+    url: RelayURL
+    pointer: str = ""
+    place: str = ""
+
+    def fault(self, fault: Fault) -> Fault:
+        """A fault of the relay that comes of it."""
+        return Fault(fault.code, self.place + fault.detail, self.pointer)
+
 
 _BODY = {
     "required": True,
     "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/RelayList"}},
         "text/plain": {
             "schema": {"type": "string"},
             "example": "# the exchangers of the shop\nsmtps://mx1.example.net\nsmtps://mx3.example.net\n",
-        }
+        },
     },
 }
 
@@ -41,21 +60,28 @@ _BODY = {
     responses=responses(404, 412, 428),
 )
 async def import_relays(name: MapName, request: Request, _: Writer, write: Written) -> RelayMapOut:
-    """Replace the relays of a map by a list: one relay URL a line, `#` begins a comment.
+    """Replace the relays of a map: as text, one relay URL a line, `#` begins a comment; or as JSON.
 
     A relay whose URL means the same stays the same relay: its name, weight, priority, comment and
     state are kept.
     """
-    lines = read_lines(_text(await request.body()))
+    listed = _listed(await request.body(), request.headers.get("content-type", ""))
 
     def plan(snapshot: Snapshot) -> Sequence[Write]:
         write.conditions.check(snapshot, subject_of(name))
         relay_map = snapshot.table.maps.get(name)
         if relay_map is None:
             raise Unknown("relay map")
-        return [Put(subject_of(name), with_relays(relay_map, lines))]
+        return [Put(subject_of(name), with_relays(relay_map, listed))]
 
     return shown(write.services, await write.run(plan, subject_of(name)), name)
+
+
+def _listed(body: bytes, content_type: str) -> Sequence[Listed]:
+    if not is_json(content_type):
+        return read_lines(_text(body))
+    urls = checked(RelayList, parse_json(body)).urls
+    return [Listed(parse_relay_url(url), f"/urls/{n}") for n, url in enumerate(urls)]
 
 
 def _text(body: bytes) -> str:
@@ -65,19 +91,20 @@ def _text(body: bytes) -> str:
         raise EdgeError("the body is not UTF-8") from None
 
 
-def read_lines(text: str) -> Lines:
+def read_lines(text: str) -> Sequence[Listed]:
     """The relay URLs of a list.
 
     Raises:
         Invalid: every line that holds none.
     """
-    found: list[tuple[int, RelayURL]] = []
+    found: list[Listed] = []
     faults: list[Fault] = []
     for number, written in _written(text):
+        place = f"line {number}: "
         try:
-            found.append((number, parse_relay_url(written)))
+            found.append(Listed(parse_relay_url(written), place=place))
         except Refused as refused:
-            faults.append(_on_line(number, refused.fault))
+            faults.append(Fault(refused.fault.code, place + refused.fault.detail))
     if faults:
         raise Invalid(tuple(faults))
     return found
@@ -90,24 +117,20 @@ def _written(text: str) -> Iterator[tuple[int, str]]:
             yield number, written
 
 
-def _on_line(number: int, fault: Fault) -> Fault:
-    return Fault(fault.code, f"line {number}: {fault.detail}")
-
-
-def with_relays(relay_map: RelayMap, lines: Lines) -> RelayMap:
+def with_relays(relay_map: RelayMap, listed: Sequence[Listed]) -> RelayMap:
     """The map with the relays of a list in place of its own.
 
     Raises:
-        Invalid: what these may not be together, each with its line.
+        Invalid: what these may not be together, each in its place.
     """
     try:
-        relays = _relays(relay_map, [url for _, url in lines])
+        relays = _relays(relay_map, [each.url for each in listed])
     except Invalid as invalid:
-        raise _placed(invalid.faults, lines) from None
+        raise _placed(invalid.faults, listed) from None
     changed = replace(relay_map, relays=relays)
     faults = faults_of(changed)
     if faults:
-        raise _placed(faults, lines)
+        raise _placed(faults, listed)
     return changed
 
 
@@ -121,11 +144,11 @@ def _relays(relay_map: RelayMap, urls: Sequence[RelayURL]) -> tuple[Relay, ...]:
     )
 
 
-def _placed(faults: Iterable[Fault], lines: Lines) -> Invalid:
-    """Faults of members of the map, on the lines that the members came from."""
+def _placed(faults: Iterable[Fault], listed: Sequence[Listed]) -> Invalid:
+    """Faults of members of the map, at what the members came from."""
     placed: list[Fault] = []
     for fault in faults:
         _, _, position = fault.pointer.removesuffix("/name").removesuffix("/url").rpartition("/")
         whole = Fault(fault.code, fault.detail)
-        placed.append(_on_line(lines[int(position)][0], fault) if position.isdigit() else whole)
+        placed.append(listed[int(position)].fault(fault) if position.isdigit() else whole)
     return Invalid(tuple(placed))

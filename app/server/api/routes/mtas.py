@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Body, Header, Path, Query, Response
@@ -27,12 +28,11 @@ from app.server.api.schemas.mta import (
 from app.server.api.schemas.texts import Name
 from app.server.api.services import Control, Services
 from app.server.api.writing import patched, same_name
-from app.server.edit import utc_now
 from app.server.fleet import MtaNeverSeen, version_of
 from app.server.preview import capability_rows, preview, target_of
 from app.server.storage import MtaRow
 
-router = v1.router("MTAs")
+router = v1.router("mtas")
 
 MtaPath = Annotated[Name, Path(description="Name of an MTA.")]
 CreateOnly = Annotated[
@@ -81,7 +81,7 @@ async def put_mta(
 ) -> MtaOut:
     """Creates the MTA (201) or replaces it (200). Nothing reaches it before a push names it."""
     same_name(body.name, mta)
-    row = _row(mta, body)
+    row = _row(mta, body, services.now())
     after, created = await _put(services, row, create_only=if_none_match == "*", dry_run=dry_run)
     if created:
         response.status_code = 201
@@ -103,7 +103,7 @@ async def patch_mta(
     written: dict[str, JsonValue] = {"driver": before.driver, "description": before.description}
     merged = patched(MtaIn, written, body)
     same_name(merged.name, mta)
-    row = _row(mta, merged)
+    row = _row(mta, merged, services.now())
     after, _created = await _put(services, row, create_only=False, dry_run=dry_run)
     return MtaOut.of(after)
 
@@ -120,7 +120,7 @@ async def delete_mta(_: MtaWriter, services: Control, mta: MtaPath, dry_run: Dry
     if dry_run:
         await services.store.mta(mta)
     else:
-        await services.store.delete_mta(mta, utc_now())
+        await services.store.delete_mta(mta, services.now())
         services.tokens.forget()
         services.pushes.left(mta)
     return deleted(dry_run=dry_run)
@@ -163,8 +163,7 @@ async def get_mta_preview(
     return Preview.of(table.revision, seen, only_diff=diff)
 
 
-def _row(mta: str, body: MtaIn) -> MtaRow:
-    now = utc_now()
+def _row(mta: str, body: MtaIn, now: datetime) -> MtaRow:
     return MtaRow(mta, body.driver.value, body.description, now, now)
 
 

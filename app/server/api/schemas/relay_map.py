@@ -107,6 +107,14 @@ def _refuse_relays(_: object) -> NoReturn:
     raise fault("patch-relays-one-by-one", detail)
 
 
+class RelayList(In):
+    """Relay URLs to put in place of a map's relays."""
+
+    EXAMPLE: ClassVar[object] = {"urls": ["smtps://mx1.example.net", "smtps://mx3.example.net"]}
+
+    urls: Annotated[list[RelayUrl], Field(min_length=1, max_length=MAX_RELAYS)]
+
+
 class RelayMapPatch(In):
     """Members of a relay map to change (RFC 7396); relays are changed one by one."""
 
