@@ -134,7 +134,7 @@ def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machin
     machine.do("first")
     machine.ended(TO_A)
     machine.site(smtpd=smtpd, settle_s=2, apply_limit_s=20)
-    machine.sinks.refuse("b")
+    machine.sinks.behave("b", {"mail": "450 4.3.0 later"})
     rules = [rule(2, "map:pool", "y.test"), rule(3, B.url(), "z.test")]
     push = wanted(2, rules, [relay_map("pool", B.url())])
     with ThreadPoolExecutor(1) as beside:
@@ -145,9 +145,8 @@ def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machin
     assert machine.goes_to("x.test") == "a"
     assert machine.goes_to("y.test") == "550"
     assert [stone["action"] for stone in machine.do("look")["tombstones"]] == ["rm-r2"]
-    machine.sinks.accept("b")
-    machine.smtpd.ctl("schedule", "all")
-    machine.sinks.wait_for(1, lambda delivery: delivery.sink == "b")
+    machine.sinks.behave("b")
+    machine.deliver(1, lambda delivery: delivery.sink == "b")
 
 
 def test_a_table_that_smtpd_cannot_read_again_is_rolled_back(machine: Machine):

@@ -66,8 +66,7 @@ def test_mail_queued_across_pushes_that_rename_and_remove_rules_arrives(machine:
     assert machine.ended(wanted(11)) == ("applied", "restart")
     known.append(all_are_known(machine))
     assert (sent, known) == (200, [True] * 11)
-    machine.smtpd.ctl("schedule", "all")
-    taken = machine.sinks.wait_for(200)
+    taken = machine.deliver(200)
     assert len({delivery.probe for delivery in taken}) == len(taken) == 200
     machine.smtpd.wait_for_queue(0)
 
@@ -92,8 +91,7 @@ def test_a_retired_action_goes_when_its_time_is_over_and_no_mail_names_it(machin
     assert actions == ["rm-r1", "rm-r2"]
     machine.sinks.accept("a")
     machine.ended(wanted(4, [rule(4, B.url(), "x.test")]))
-    machine.smtpd.ctl("schedule", "all")
-    machine.sinks.wait_for(1, lambda delivery: delivery.probe == "waiting")
+    machine.deliver(1, lambda delivery: delivery.probe == "waiting")
     machine.smtpd.wait_for_queue(0)
     # Nothing names it now, and what is younger stays.
     machine.ended(wanted(5, [rule(5, B.url(), "x.test")]))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.mta.bed.channel import Channel, ScriptFailed
 from tests.mta.bed.dns import Dns
 from tests.mta.bed.injector import Injector, Submission
 from tests.mta.bed.namespace import Namespace
-from tests.mta.bed.sinks import Sink, Sinks
+from tests.mta.bed.sinks import Delivery, Sink, Sinks, TooFew
 from tests.mta.bed.smtpd import Listener, Settings, Smtpd
 
 STATE_DIR = "/run/agent"
@@ -105,6 +105,20 @@ class Machine:
                     return
             assert time.monotonic() < limit, f"nobody takes mail for {domain}"
             time.sleep(0.02)
+
+    def deliver(
+        self, n: int, wanted: Callable[[Delivery], bool] = lambda _: True
+    ) -> list[Delivery]:
+        """Let smtpd try its queue, again and again, until sinks have taken `n` recipients."""
+        limit = time.monotonic() + _LIMIT_S
+        while True:
+            self.smtpd.ctl("schedule", "all")
+            self.smtpd.ctl_status("resume", "route", "1")
+            try:
+                return self.sinks.wait_for(n, wanted, limit_s=0.5)
+            except TooFew:
+                if time.monotonic() > limit:
+                    raise
 
     def goes_to(self, domain: str) -> str:
         """Send one message and answer which sink took it, or the reply's code if it was refused."""
