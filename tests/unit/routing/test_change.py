@@ -58,6 +58,13 @@ def test_undoing_changes_gives_back_what_was_there(edit: tuple[RoutingTable, lis
     assert apply(apply(table, changes), invert(changes)) == table
 
 
+def test_the_last_of_several_changes_of_a_subject_is_undone_first() -> None:
+    rule = Subject(Kind.RULE, "r")
+    first, second = Rule("r1", "r", Reject()), Rule("r1", "r", Reject("No"))
+    history = [Change(rule, None, first), Change(rule, first, second)]
+    assert apply(apply(EMPTY, history), invert(history)) == EMPTY
+
+
 @given(edited())
 def test_writes_one_by_one_end_where_all_at_once_do(
     edit: tuple[RoutingTable, list[Write]],
