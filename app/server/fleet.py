@@ -167,6 +167,10 @@ class Fleet:
         self._mtas.pop(mta, None)
         self._reports.pop(mta, None)
 
+    def is_younger(self, mta: str, at: datetime) -> bool:
+        """Whether something of that time concerns this MTA, and not one before of that name."""
+        return mta in self._mtas and self._mtas[mta].created_at <= at
+
     def last_seen(self, mta: str) -> datetime | None:
         """When an MTA's agent was last heard of; None for never."""
         row = self._reports.get(mta)

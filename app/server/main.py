@@ -161,6 +161,7 @@ async def _services(
             metrics_token=settings.metrics_token,
         ),
         metrics=metrics,
+        now=now,
     )
 
 

@@ -21,6 +21,7 @@ from app.server.live import Live
 from app.server.pins import Pins
 from app.server.push_errors import NoMta, NotTheHead, missed
 from app.server.storage import LineRow, PushRow, ReportRow, StorageTrouble, Store
+from app.server.wishes import Wishes
 from app.wire import LineState, Report, Wanted
 
 LOOK_EVERY = timedelta(seconds=30)
@@ -49,7 +50,7 @@ class Pushes:
         self._now = now
         self._bells: dict[str, Bell] = {}
         self._pushes_changed = Bell()
-        self._wanted: dict[str, PushRow] | None = None
+        self._wishes = Wishes(store, live, fleet)
         self._closing = False
 
     # --- what people ask for
@@ -84,7 +85,7 @@ class Pushes:
         made = await self._create(author, chosen, revision)
         self._count_superseded(chosen, before)
         await self._refuse_inexpressible(made)
-        self._wanted = None
+        self._wishes.forget()
         for mta in chosen:
             self._bell(mta).ring()
         event("push-made", push=made.id, revision=made.revision, mtas=len(chosen))
@@ -193,7 +194,7 @@ class Pushes:
     async def _offer(self, mta: str, known: int) -> tuple[Wanted | None, float | None]:
         """What to hand out now, or in how many seconds to look again by ourselves."""
         self._fleet.report(mta)
-        push = (await self._wanted_rows()).get(mta)
+        push = await self._wishes.of(mta)
         if push is None:
             return None, None
         (line,) = push.lines
@@ -257,7 +258,7 @@ class Pushes:
     async def standing(self, mta: str) -> Standing:
         """How an MTA stands against what was pushed to it. Raises Unknown."""
         report = self._fleet.report(mta)
-        push = (await self._wanted_rows()).get(mta)
+        push = await self._wishes.of(mta)
         history = self._live.current().history
         if push is None:
             return standing_of(report, None, None, history, self._now())
@@ -281,7 +282,7 @@ class Pushes:
     def left(self, mta: str) -> None:
         """Note that an MTA is gone, and let its agent's long poll go."""
         self._fleet.left(mta)
-        self._wanted = None
+        self._wishes.forget()
         self._bell(mta).ring()
 
     # --- what time does
@@ -300,7 +301,7 @@ class Pushes:
     async def look(self) -> timedelta:
         """Take over what the rows say now and what time does to them; how long that holds."""
         await self._fleet.look(self._store)
-        self._wanted = None
+        self._wishes.forget()
         pause = LOOK_EVERY
         pushes: dict[int, PushRow] = {}
         for line in await self._store.open_lines():
@@ -310,7 +311,7 @@ class Pushes:
             seen = self._fleet.last_seen(line.mta)
             await self._save(line, lines.after_time(line, push.created_at, seen, now), push)
             pause = min(pause, lines.next_look(line, push.created_at, now))
-        self._pins.keep(await self._wanted_rows())
+        self._pins.keep(await self._wishes.every())
         return max(pause, timedelta(seconds=1))
 
     def close(self) -> None:
@@ -322,22 +323,14 @@ class Pushes:
 
     # --- rows
 
-    async def _wanted_rows(self) -> dict[str, PushRow]:
-        """By MTA, the newest push that still wants something of it, in this history."""
-        if self._wanted is None:
-            history = self._live.current().history
-            rows = await self._store.wanted()
-            self._wanted = {mta: push for mta, push in rows.items() if push.history == history}
-        return self._wanted
-
     async def _save(self, line: LineRow, after: LineRow, push: PushRow | None = None) -> None:
         """Store what became of a line, unless somebody else made something of it meanwhile."""
         if after == line:
             return
-        self._wanted = None
+        self._wishes.forget()
         if not await self._store.save_line(after, expected=line.state):
             return
-        self._wanted = None
+        self._wishes.forget()
         self._pushes_changed.ring()
         self._bell(line.mta).ring()
         if after.state is line.state:

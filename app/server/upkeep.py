@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from errno import ENOENT
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,7 +51,7 @@ def create_token(settings: ServerSettings, name: str, scopes: str) -> str:
     async def put(store: Store) -> None:
         await store.put_token(row)
 
-    _with_store(settings, put)
+    _with_store(settings, put, may_make=True)
     return text
 
 
@@ -154,6 +155,7 @@ def resolve(settings: ServerSettings, question: Mapping[str, object]) -> dict[st
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise Invalid(tuple(at.fault for at in faults.of_validation(found, question))) from None
     _prepare(settings)
+    _refuse_absent(settings)
 
     async def run() -> dict[str, object]:
         async with open_services(settings) as services:
@@ -165,14 +167,28 @@ def resolve(settings: ServerSettings, question: Mapping[str, object]) -> dict[st
     return asyncio.run(run())
 
 
+def _refuse_absent(settings: ServerSettings) -> None:
+    """Make no database only to answer that there is nothing in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not examine_store(settings):
+        raise FileNotFoundError(ENOENT, "there is no database; serve makes one")
+
+
 def _prepare(settings: ServerSettings) -> None:
     start_log(None, "warning")
     os.umask(0o077)
     prepare_state_dir(settings.state_dir)
 
 
-def _with_store(settings: ServerSettings, work: Callable[[Store], Awaitable[T]]) -> T:
+def _with_store(
+    settings: ServerSettings, work: Callable[[Store], Awaitable[T]], *, may_make: bool = False
+) -> T:
     _prepare(settings)
+    if not may_make:
+        _refuse_absent(settings)
 
     async def run() -> T:
         store = await open_store(settings)

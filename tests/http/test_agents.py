@@ -155,7 +155,7 @@ async def test_a_database_that_was_put_back_offers_nothing_by_itself(
     await api.post("/v1/pushes")
     current = services.live.current()
     services.live.replace(type(current)("otherlife", current.table, current.marks))
-    services.pushes._wanted = None
+    services.pushes._wishes.forget()
     assert await agent.ask() is None
     agent.observed = Observed(
         history="otherlife", revision=3, model_digest="0" * 64, files_digest="0" * 64

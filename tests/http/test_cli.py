@@ -188,7 +188,16 @@ def test_a_backup_is_private_and_is_put_back(run: Run, state_dir: Path, tmp_path
     assert "before" in run("token", "list")[1], "a torn backup changes nothing"
 
 
+def test_nothing_is_made_only_to_say_that_nothing_is_there(run: Run, state_dir: Path) -> None:
+    for command in (("resolve", "joe@example.org"), ("token", "list"), ("backup", "copy.db")):
+        code, _, err = run(*command)
+        assert code == 66
+        assert "there is no database" in err
+    assert not any(state_dir.glob("*.db"))
+
+
 def test_resolve_answers_from_the_database(run: Run) -> None:
+    run("token", "create", "--scopes", "all")
     assert run("resolve", "joe@example.org") == (0, "unrouted no rule takes it\n", "")
     code, out, _ = run("resolve", "joe@example.org", "--json", "--explain")
     assert (code, json.loads(out)["trace"]) == (0, [])

@@ -138,6 +138,19 @@ async def test_an_mta_that_was_rolled_back_is_behind(api: httpx.AsyncClient) -> 
     assert status["observed"]["revision"] == 0
 
 
+async def test_an_mta_that_is_made_anew_is_wanted_nothing_of(
+    api: httpx.AsyncClient, clock: Clock
+) -> None:
+    agent = await Agent.of(api, "mx-out-1")
+    await api.post("/v1/pushes")
+    await agent.apply()
+    clock.move(seconds=1)
+    await api.delete("/v1/mtas/mx-out-1")
+    other = await Agent.of(api, "mx-out-1")
+    assert await other.ask() is None
+    assert (await api.get("/v1/mtas/mx-out-1/status")).json()["wanted"] is None
+
+
 async def test_what_a_version_can_do_is_told(api: httpx.AsyncClient) -> None:
     agent = await Agent.of(api, "mx-out-1")
     unknown = (await api.get("/v1/mtas/mx-out-1/capabilities")).json()

@@ -1,6 +1,8 @@
 """What the routes work with: one typed object, made by the composition root, reached by aliases."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,7 +10,7 @@ from fastapi import Depends, Request
 from app.observe import Metrics
 from app.server.api.token_book import TokenBook
 from app.server.dns import MxResolver
-from app.server.edit import Editor
+from app.server.edit import Editor, utc_now
 from app.server.findings import FindingBook
 from app.server.fleet import Fleet
 from app.server.live import Live, Snapshot
@@ -33,7 +35,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that a route may work with."""
+    """Everything that a route may work with.
+
+    Attributes:
+        now: the server's time.
+    """
 
     store: Store
     editor: Editor
@@ -43,6 +49,7 @@ class Services:
     resolver: MxResolver
     options: Options = field(default_factory=Options)
     metrics: Metrics = field(default_factory=Metrics)
+    now: Callable[[], datetime] = utc_now
     findings: FindingBook = field(init=False)
 
     def __post_init__(self) -> None:

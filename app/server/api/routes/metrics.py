@@ -8,7 +8,6 @@ from app.server.api.auth import Scope, bearer, known_token
 from app.server.api.problems import responses
 from app.server.api.services import Control
 from app.server.api.v1 import open_router
-from app.server.edit import utc_now
 
 router = open_router("server")
 
@@ -38,5 +37,5 @@ async def get_metrics(services: Control) -> Response:
     """
     metrics = services.metrics
     metrics.revision.set(services.live.current().revision)
-    services.fleet.measure(metrics, utc_now())
+    services.fleet.measure(metrics, services.now())
     return Response(metrics.text(), media_type=MEDIA_TYPE)

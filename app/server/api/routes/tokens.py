@@ -24,7 +24,6 @@ from app.server.api.schemas.token import (
     Whoami,
 )
 from app.server.api.services import Control, Services
-from app.server.edit import utc_now
 from app.server.storage import TokenRow
 from app.server.tokens import make_token, refuse_last_admin, refuse_third
 
@@ -56,7 +55,7 @@ async def create_token(
 ) -> TokenMade:
     """A new token; its text is in this answer and cannot be had again."""
     scopes = {scope.value for scope in body.scopes}
-    row, text = _new(body.name, scopes, body.expires_at)
+    row, text = _new(body.name, scopes, services.now(), body.expires_at)
     return await _made(services, response, row, None if dry_run else text)
 
 
@@ -80,7 +79,7 @@ async def create_agent_token(
     """
     services.fleet.report(mta)
     expires_at = None if body is None else body.expires_at
-    row, text = _new(f"agent of {mta}", (), expires_at, mta)
+    row, text = _new(f"agent of {mta}", (), services.now(), expires_at, mta)
     refuse_third(await services.store.tokens(), mta, row.created_at)
     return await _made(services, response, row, None if dry_run else text)
 
@@ -97,17 +96,20 @@ async def delete_token(
 ) -> Response:
     """The token is refused from now on."""
     if dry_run:
-        refuse_last_admin(await services.store.tokens(), token_id, utc_now())
+        refuse_last_admin(await services.store.tokens(), token_id, services.now())
     else:
-        await services.store.delete_token(token_id, utc_now())
+        await services.store.delete_token(token_id, services.now())
         services.tokens.forget()
     return deleted(dry_run=dry_run)
 
 
 def _new(
-    name: str, scopes: Collection[str], expires_at: datetime | None, mta: str | None = None
+    name: str,
+    scopes: Collection[str],
+    now: datetime,
+    expires_at: datetime | None,
+    mta: str | None = None,
 ) -> tuple[TokenRow, str]:
-    now = utc_now()
     if expires_at is not None and expires_at <= now:
         fault = Fault("out-of-range", "this lies in the past", "/expires_at")
         raise BadParameter(At("body", fault))
