@@ -3,16 +3,20 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 
+from app.render.generation import Secret
 from app.render.opensmtpd.actions import hop_digest
 from app.render.opensmtpd.read_back import check_read_back
 from app.render.opensmtpd.render import render
 from app.routing.envelope import Envelope
+from app.routing.errors import NotExpressible
 from app.routing.next_hop import ViaTable
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Reject
 from app.routing.table import look_up
+from tests.unit.render.opensmtpd.samples import relay, routing
 from tests.unit.render.plain_smtpd import PlainSmtpd
 from tests.unit.render.routings import NEW_TARGET, SECRETS, SEEDS, TARGET, envelope, routing_table
 
@@ -56,3 +60,23 @@ def test_what_is_rendered_reads_back_as_the_model(seed: int) -> None:
 def test_the_same_routing_gives_the_same_bytes_at_any_revision(seed: int) -> None:
     table = routing_table(seed)
     assert render(replace(table, revision=9), SECRETS, TARGET) == render(table, SECRETS, TARGET)
+
+
+def test_only_passwords_of_labels_that_enabled_rules_use_reach_the_mta() -> None:
+    table = routing(relay("tls://lab@r.test"), {**relay("tls://off@r.test"), "enabled": False})
+    given = {name: Secret(name, 1, "user", f"word-{name}") for name in ("lab", "off", "other")}
+    files = {file.name: file.content for file in render(table, given, NEW_TARGET).files}
+    assert files["credentials"] == b"lab\tuser:word-lab\n"
+    assert not any(b"word-" in body for name, body in files.items() if name != "credentials")
+
+
+def test_a_label_whose_password_was_not_given_is_refused_by_name() -> None:
+    with pytest.raises(NotExpressible) as refused:
+        render(routing(relay("tls://lab@r.test")), {}, NEW_TARGET)
+    assert [(r.subject, r.code) for r in refused.value.reasons] == [
+        ("credentials/lab", "credential")
+    ]
+
+
+def test_no_label_means_no_credentials_file() -> None:
+    assert render(routing(relay()), SECRETS, TARGET).file("credentials") is None
