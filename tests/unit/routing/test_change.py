@@ -23,12 +23,13 @@ from app.routing.change import (
     read_value,
     value_document,
 )
-from app.routing.errors import Unknown
+from app.routing.errors import Invalid, Unknown
 from app.routing.next_hop import MX
 from app.routing.relay_map import OutOfService, Relay
 from app.routing.relay_url import parse_relay_url
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Reject, Rule
+from app.routing.table import Table, TableKey
 from tests.unit.routing import strategies
 from tests.unit.routing.making import routing
 
@@ -174,6 +175,29 @@ def test_a_table_is_made_with_its_entries_in_one_list() -> None:
     assert put.after is not None
     after = apply(EMPTY, changes_of(EMPTY, [Put(put.subject, put.after), entry]))
     assert dict(after.entries["t"]) == {"a.test": MX}
+
+
+def faults(*writes: Write) -> list[tuple[str, str]]:
+    with pytest.raises(Invalid) as invalid:
+        changes_of(two_relays(), writes)
+    return [(fault.code, fault.pointer) for fault in invalid.value.faults]
+
+
+def test_a_table_with_entries_keeps_its_key() -> None:
+    """Under another key its entries would mean nothing."""
+    by_user = Put(Subject(Kind.TABLE, "t"), Table("t", TableKey.AUTH_USER))
+    assert faults(by_user) == [("key-fixed", "/key")]
+    entries = [Delete(Subject(Kind.ENTRY, "t", key)) for key in ("a.test", "b.test")]
+    after = apply(two_relays(), changes_of(two_relays(), [*entries, by_user]))
+    assert after.tables["t"].key is TableKey.AUTH_USER
+
+
+def test_one_relay_cannot_make_a_map_that_could_not_be_written_whole() -> None:
+    double = PutRelay("pool", Relay("c", parse_relay_url("a:25")))
+    assert faults(double) == [("duplicate-relay", "/url")]
+    assert faults(DeleteRelay("pool", "a"), DeleteRelay("pool", "b")) == [
+        ("bad-size", "/changes/1/body")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ from tests.vectors.rows import HERE, Row, ids, rows
 
 ROWS = rows("resolution")
 ROUTING = json.loads((HERE / "routing.json").read_text(encoding="utf-8"))
-SEEN = rows("seen_on_smtpd")
-SEEN_ROUTING = json.loads((HERE / "seen_on_smtpd.json").read_text(encoding="utf-8"))
+SEEN = rows("smtpd_parity_examples")
+SEEN_ROUTING = json.loads((HERE / "smtpd_parity_examples.json").read_text(encoding="utf-8"))
 FAILURES = {value.code: value for value in vars(mx).values() if isinstance(value, MxFailure)}
 NOBODY: frozenset[tuple[str, str]] = frozenset()
 
@@ -107,12 +107,13 @@ def test_an_envelope_goes_where_its_row_says(row: Row) -> None:
 
 @pytest.mark.parametrize("row", SEEN, ids=ids(SEEN))
 def test_an_envelope_goes_where_a_real_mta_took_it(row: Row) -> None:
+    """The rows are what smtpd 6.8 and 7.8 were seen to do; 550 is any refusal at RCPT."""
     found = resolve(routing(SEEN_ROUTING), envelope(row), NOBODY, lambda _map: Draw())
-    words = said(found)
-    assert (words["outcome"], words.get("rule", "")) == (row["outcome"], row["rule"])
-    if isinstance(found, Route):
-        assert row["place"] in {c.mx.host for c in found.candidates if c.share}
-        assert words["mail_from"].lower() == row["mail_from"].lower()
+    places = {c.mx.host for c in found.candidates if c.share} if isinstance(found, Route) else set()
+    assert (said(found).get("rule", "unrouted"), places or {"550"}) == (
+        row["rule"],
+        set(row["place"].split("|")),
+    )
 
 
 def one(rule: str) -> Row:
