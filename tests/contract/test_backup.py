@@ -122,6 +122,27 @@ async def test_a_server_that_runs_notices_what_was_put_back_under_it(
         assert edited.snapshot == (await running._store.load())[0]
 
 
+async def test_what_is_put_back_among_writers_is_put_back_whole(database: Database) -> None:
+    backup = await fill(database)
+    async with database.editor() as editor:
+
+        async def write(number: int) -> None:
+            for turn in range(10):
+                puts = [put_rule(f"w{number}", priority=turn + 1)]
+                await editor.edit(lambda _, p=puts: p, author="test")  # type: ignore[misc]
+
+        await asyncio.gather(
+            write(0), write(1), DatabaseStore.restore(database.url, database.key_file, backup)
+        )
+    async with database.editor() as again:
+        table = again.live.current().table
+        assert (await again.table_at(0)).rules == {}
+        assert (
+            {"shop", "lists", "more"} <= set(table.rules) <= {"shop", "lists", "more", "w0", "w1"}
+        )
+        assert (await again.table_at(2)).rules.keys() == {"shop", "lists", "more"}
+
+
 async def test_a_backup_of_a_database_that_is_written_is_one_moment(database: Database) -> None:
     """Each edit puts and deletes a rule in turn: a backup that mixed two would not chain."""
     async with database.editor() as editor:

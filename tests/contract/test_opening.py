@@ -1,5 +1,6 @@
 """What a database must be to be opened, and what happens to it when it is not."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -25,7 +26,7 @@ from app.server.store.refusals import (
 from app.server.store.schema import METADATA
 from app.server.store.store import DatabaseStore
 from tests.contract.conftest import Database
-from tests.contract.samples import EVERYTHING, SECRETS
+from tests.contract.samples import EVERYTHING, SECRETS, put_rule
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +100,42 @@ async def test_a_new_database_has_a_life_of_its_own_and_files_for_us_alone(
 async def test_a_database_keeps_its_history_when_it_is_opened_again(database: Database) -> None:
     await fill(database)
     assert await state_of(database) == await state_of(database)
+
+
+async def test_two_that_start_at_once_make_one_database(database: Database) -> None:
+    stores = await asyncio.gather(
+        *(DatabaseStore.open(database.url, database.key_file) for _ in range(4))
+    )
+    heads = [await store.head() for store in stores]
+    for store in stores:
+        await store.close()
+    assert len(set(heads)) == 1
+    assert [name for name, _ in modes(database.folder) if "key" in name] == ["sealing.key"]
+
+
+async def test_a_start_among_writers_finds_nothing_torn(database: Database) -> None:
+    async with database.editor() as editor:
+        starting = True
+
+        async def write() -> int:
+            count = 0
+            while starting:
+                await editor.edit(
+                    lambda _, n=count: [put_rule("busy", priority=n)],  # type: ignore[misc]
+                    author="test",
+                )
+                count += 1
+            return count
+
+        async def start() -> None:
+            nonlocal starting
+            for _ in range(10):
+                async with database.store() as other:
+                    assert await other.head() is not None
+            starting = False
+
+        written, _ = await asyncio.gather(write(), start())
+        assert written > 10
 
 
 async def test_the_schema_is_what_the_migrations_make(database: Database) -> None:

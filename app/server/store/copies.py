@@ -130,6 +130,7 @@ def _copied(path: Path, seal: Seal) -> Iterator[Engine]:
 
 
 def _replace(source: Connection, target: Connection) -> None:
+    heads.lock(target)
     there = heads.row(target)
     for table in reversed(METADATA.sorted_tables):
         target.execute(delete(table))

@@ -40,10 +40,15 @@ def migrate(engine: Engine, file: Path | None, scripts: Path = SCRIPTS) -> None:
     if at is not None and file is not None:
         copy_beside(file, at)
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        one_at_a_time(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Let others that start on this database wait until the transaction ends, as SQLite does."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def present(connection: Connection, scripts: ScriptDirectory) -> str | None:

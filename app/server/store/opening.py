@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app import __version__
 from app.server.storage import StorageDamaged
 from app.server.store import engines, heads, journal
-from app.server.store.migrate import SCRIPTS, migrate
+from app.server.store.migrate import SCRIPTS, migrate, one_at_a_time
 from app.server.store.refusals import DatabaseRefused
 from app.server.store.sealing import Seal, make_key, read_key
 
@@ -53,25 +53,33 @@ def open_database(url: URL, key_file: Path, scripts: Path = SCRIPTS) -> Opened:
     file = engines.sqlite_path(url)
     if file is not None:
         _make_private(file)
-    writer = engines.writing(url)
+    writer, readers = engines.writing(url), engines.reading(url)
     try:
         with translated():
-            with writer.connect() as connection:
-                refuse_damaged(connection)
-                lives = has_life(connection)
-            seal = Seal(_key(key_file, may_make=not lives))
-            if lives:
-                # Before anything is migrated: a wrong key changes nothing.
-                with writer.connect() as connection:
-                    check_key(connection, seal)
+            seal = _look(readers, key_file)
             migrate(writer, file, scripts)
             engines.write_ahead(writer)
             with writer.begin() as connection:
                 _begin_or_go_on(connection, seal)
     except BaseException:
         writer.dispose()
+        readers.dispose()
         raise
-    return Opened(writer, engines.reading(url), seal, file)
+    return Opened(writer, readers, seal, file)
+
+
+def _look(readers: Engine, key_file: Path) -> Seal:
+    """The key that fits; found before anything is migrated, so that a wrong key changes nothing.
+
+    Looking takes long where there is much, and does not keep the server that runs from writing.
+    """
+    with readers.connect() as connection:
+        refuse_damaged(connection)
+        lives = has_life(connection)
+        seal = Seal(_key(key_file, may_make=not lives))
+        if lives:
+            check_key(connection, seal)
+    return seal
 
 
 def _make_private(file: Path) -> None:
@@ -122,6 +130,9 @@ def _key(path: Path, *, may_make: bool) -> bytes:
 
 
 def _begin_or_go_on(connection: Connection, seal: Seal) -> None:
+    one_at_a_time(connection)
+    # Another writer could commit between the looks at head and journal.
+    heads.lock(connection)
     row = heads.find(connection)
     if row is None:
         heads.make(connection, seal)
