@@ -194,7 +194,7 @@ class Generations:
         """The files of a generation as they are now; those that are gone are left out."""
         directory = self.directory(staged.number)
         found = []
-        for path in sorted(directory.iterdir()):
+        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
             if path.is_file() and not path.is_symlink():
                 mode = path.stat().st_mode & 0o7777
                 found.append(File(path.name, mode, path.read_bytes(), path.name in staged.secret))

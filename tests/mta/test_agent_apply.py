@@ -88,7 +88,7 @@ def test_a_model_that_is_not_the_one_meant_is_refused(machine: Machine):
 # What a started smtpd may do beside serving; each only with the generation of TO_B.
 HANGS = "exec sleep 600"
 DIES = 'echo "fatal: not today"; exit 1'
-DIES_SOON = '(sleep 0.2; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
+DIES_SOON = '(sleep 1; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
 
 
 def faulty(machine: Machine, fault: str, where: str = B.address) -> str:
@@ -108,7 +108,7 @@ exec /usr/sbin/smtpd "$@"
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (HANGS, "smtpd did not serve within 3 s"),
+        (HANGS, "smtpd did not serve within 4 s"),
         (DIES, "fatal: not today"),
         (DIES_SOON, "smtpd ended"),
     ],
@@ -116,9 +116,9 @@ exec /usr/sbin/smtpd "$@"
 def test_a_start_that_fails_is_rolled_back_and_mail_goes_the_old_way(
     machine: Machine, fault: str, said: str
 ):
-    machine.site(smtpd=faulty(machine, fault), apply_limit_s=3, settle_s=0.6)
     machine.do("first")
     assert machine.ended(TO_A) == ("applied", "restart")
+    machine.site(smtpd=faulty(machine, fault), apply_limit_s=4, settle_s=1.5)
     ended = machine.do("apply", wanted=TO_B)
     assert (ended["state"], ended["reload"]) == ("rolled-back", "restart")
     assert said in ended["detail"]

@@ -59,10 +59,14 @@ class Pusher:
 
     def killed(self, **how: Any) -> bool:
         """Push, with a kill on the way; look at the disk, recover, and let mail say what is served."""
+        return bool(self.struck(**how)["killed"])
+
+    def struck(self, **how: Any) -> dict[str, Any]:
+        """Push, with a fault on the way, and the same; what the fork said of it."""
         target = PEER[self.serves]
         push = self.next_push(target.url())
         before = self.machine.pids()
-        done = self.machine.agent.call("do", what="apply", wanted=push, **how)
+        done: dict[str, Any] = self.machine.agent.call("do", what="apply", wanted=push, **how)
         after = self.machine.do("aftermath")
         report = after["report"]
         is_new = report["observed"]["revision"] == push["revision"]
@@ -76,7 +80,7 @@ class Pusher:
         if after["left"]:
             self.diverged.append(f"{how}: left behind {after['left']}")
         self.serves = went
-        return bool(done["killed"])
+        return done | {"is_new": is_new}
 
 
 def test_killed_at_any_step_of_a_push_the_mta_serves_the_old_or_the_new(machine: Machine):
@@ -133,6 +137,37 @@ def test_killed_at_any_call_that_changes_the_disk_nothing_is_torn(
         )
     assert (pusher.torn, pusher.diverged) == ([], [])
     assert kills == calls > 30
+
+
+ERRORS = {
+    "fallocate": "ENOSPC",
+    "write": "ENOSPC",
+    "fsync": "EIO",
+    "rename": "EROFS",
+    "mkdir": "ENOSPC",
+    "symlink": "ENOSPC",
+}
+
+
+def test_whatever_call_the_disk_refuses_the_agent_says_what_is_so(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+):
+    """`applied` is served, and anything else is not; the next push finds nothing in its way."""
+    pusher = Pusher(machine)
+    calls = calls_of_a_push(pusher)
+    said: Counter[str] = Counter()
+    lies: list[str] = []
+    for call, error in ERRORS.items():
+        for nth in range(1, calls[call] + 1):
+            done = pusher.struck(trace=f"inject={call}:error={error}:when={nth}")
+            state = ((done["answer"] or {}).get("result") or {"state": "died"})["state"]
+            said[state] += 1
+            if state != "died" and (state == "applied") != done["is_new"]:
+                lies.append(f"{call} {nth}: {state}")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{said.total()} calls refused by the disk: {dict(said)}\n")
+    assert (lies, pusher.torn, pusher.diverged) == ([], [], [])
+    assert said["failed"] > 20
 
 
 def test_an_agent_that_writes_in_place_is_caught(machine: Machine):
