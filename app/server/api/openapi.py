@@ -68,6 +68,14 @@ _PROBLEM_ERROR: Json = {
 }
 
 
+_REPORT: Json = {
+    "agent": "5d0c7f7a3a514b0e",
+    "state": "live",
+    "observed": None,
+    "version": "7.8.0",
+    "addresses": ["192.0.2.1"],
+}
+
 _READ_BY_HAND = (RelayList,)
 """Bodies that a route reads itself, since it takes something else than JSON too."""
 
@@ -78,6 +86,10 @@ def document(app: FastAPI, made: Json) -> Json:
     schemas |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
     for model in _READ_BY_HAND:
         schemas[model.__name__] = model.model_json_schema()
+    for schema in schemas.values():
+        for member in schema.get("properties", {}).values():
+            member.pop("title", None)
+    schemas.get("Report", {}).update(examples=[_REPORT])
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for route in _api_routes(app):

@@ -34,7 +34,7 @@ from app.server.storage import MtaRow
 
 router = v1.router("mtas")
 
-MtaPath = Annotated[Name, Path(description="Name of an MTA.")]
+MtaPath = Annotated[Name, Path(description="Name of an MTA.", examples=["mx-out-1"])]
 CreateOnly = Annotated[
     str | None, Header(alias="If-None-Match", description="`*`: only create, else 412.")
 ]

@@ -47,7 +47,7 @@ class RelayIn(In):
     """A relay. What the answer says beside these members is taken and ignored."""
 
     READ_ONLY = frozenset({"state", "reason", "host", "port", "protocol", "tls", "credential"})
-    EXAMPLE: ClassVar[object] = {"url": "smtps://mx2.example.net", "weight": 2, "comment": "rack 4"}
+    EXAMPLE: ClassVar[object] = {"url": "smtps://mx3.example.net", "weight": 2, "comment": "rack 4"}
 
     name: Label | MISSING = MISSING
     """Absent: the host of the URL."""

@@ -29,18 +29,16 @@ _URL_PATTERN = r"([A-Za-z+]+://)?([A-Za-z0-9_][A-Za-z0-9._-]{0,62}@)?[^\s\"\\/?#
 
 
 def _schema(pattern: str, *examples: str) -> Any:  # noqa: ANN401  FieldInfo, which Field itself types as Any
-    extra: dict[str, JsonValue] = {
-        "pattern": f"^({pattern})$",
-        "examples": [*examples],
-        "maxLength": LONGEST,
-    }
+    extra: dict[str, JsonValue] = {"pattern": f"^({pattern})$", "maxLength": LONGEST}
+    if examples:
+        extra["examples"] = [*examples]
     return Field(json_schema_extra=extra)
 
 
-Name = Annotated[str, _schema(NAME_PATTERN, "mxmap"), spelt(parse_name)]
+Name = Annotated[str, _schema(NAME_PATTERN), spelt(parse_name)]
 """Of a relay map, table, rule or MTA."""
 
-Label = Annotated[str, _schema(LABEL_PATTERN, "acct"), spelt(parse_label)]
+Label = Annotated[str, _schema(LABEL_PATTERN), spelt(parse_label)]
 """Of a credential, or the name of a relay in its map."""
 
 Line = Annotated[
