@@ -27,8 +27,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT: dict[str, Any] = routes_only().openapi()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
-REFUSED_BY_STATE = {"delete_relay_map": 409, "delete_credential": 409, "delete_table": 409}
-"""Examples name what other examples use."""
+REFUSED_BY_STATE = {
+    "delete_relay_map": 409,  # examples name what other examples use
+    "delete_credential": 409,
+    "delete_table": 409,
+    "get_mta_preview": 422,  # a map by ratio is more than the files of a daemon can say
+}
 OF_AGENTS = {"get_wanted", "report_state"}
 
 
