@@ -7,13 +7,28 @@ from app.render.generation import Target
 from app.render.opensmtpd.actions import ActionLine
 from app.render.opensmtpd.criteria import CannotSay, Criterion
 from app.render.opensmtpd.expressible import rule_reasons
-from app.render.opensmtpd.limits import MAX_MATCH_LINES, MAX_REGEX_LINES_IN_ALL
+from app.render.opensmtpd.limits import (
+    MAX_LIST_LINES_IN_ALL,
+    MAX_MATCH_LINES,
+    MAX_REGEX_LINES_IN_ALL,
+)
 from app.render.opensmtpd.lines import MatchLine, RuleLines, rule_lines
 from app.render.opensmtpd.rows import Version, refusal
 from app.render.opensmtpd.spelling import Unwritable
 from app.routing.errors import Reason
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
+
+_NOTHING_TO_WRITE = frozenset({"dangling", "list-lines"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much there is to look through."""
+
+    match_lines: int = 0
+    list_lines: int = 0
+    regex_lines: int = 0
 
 
 @dataclass(slots=True)
@@ -22,13 +37,13 @@ class Compiled:
 
     Attributes:
         actions: by name.
-        regex_lines: how many regular expressions a recipient may have to wait for.
+        sizes: what a recipient may have to wait for.
         reasons: why something could not be said; the lines are then not all there.
     """
 
     actions: dict[str, ActionLine] = field(default_factory=dict)
     matches: list[MatchLine] = field(default_factory=list)
-    regex_lines: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
     reasons: list[Reason] = field(default_factory=list)
 
     def lists(self) -> Iterator[Criterion]:
@@ -70,7 +85,7 @@ def compile_routing(table: RoutingTable, version: Version, target: Target | None
     for rule in table.ordered:
         reasons = rule_reasons(table, rule, version, target)
         compiled.reasons.extend(reasons)
-        if any(reason.code == "dangling" for reason in reasons):
+        if any(reason.code in _NOTHING_TO_WRITE for reason in reasons):
             continue
         try:
             _take(compiled, rule, rule_lines(table, rule, own), version)
@@ -85,20 +100,25 @@ def _add(compiled: Compiled, reason: Reason | None) -> None:
 
 
 def _take(compiled: Compiled, rule: Rule, lines: RuleLines, version: Version) -> None:
-    before = len(compiled.matches), compiled.regex_lines
+    before = compiled.sizes
     compiled.matches.extend(lines.matches)
-    compiled.regex_lines += sum(
-        len(criterion.lines)
-        for match in lines.matches
-        for criterion in match.criteria
-        if criterion.words.endswith(" regex")
-    )
     compiled.actions.update((action.name, action) for action in lines.actions)
-    subject = f"rules/{rule.name}"
+    compiled.sizes = Sizes(
+        before.match_lines + len(lines.matches),
+        before.list_lines + sum(len(c.lines) for c in _criteria(lines)),
+        before.regex_lines + sum(len(c.lines) for c in _criteria(lines) if c.is_regex),
+    )
     # The rule with which a limit is passed is named, and no later one.
-    if before[0] <= MAX_MATCH_LINES < len(compiled.matches):
-        detail = f"with this rule there are more than {MAX_MATCH_LINES} match lines"
-        _add(compiled, refusal("match-lines", version, subject, detail))
-    if before[1] <= MAX_REGEX_LINES_IN_ALL < compiled.regex_lines:
-        detail = f"with this rule there are more than {MAX_REGEX_LINES_IN_ALL}"
-        _add(compiled, refusal("regex-lines", version, subject, detail))
+    for code, limit, was, now in (
+        ("match-lines", MAX_MATCH_LINES, before.match_lines, compiled.sizes.match_lines),
+        ("list-lines", MAX_LIST_LINES_IN_ALL, before.list_lines, compiled.sizes.list_lines),
+        ("regex-lines", MAX_REGEX_LINES_IN_ALL, before.regex_lines, compiled.sizes.regex_lines),
+    ):
+        if was <= limit < now:
+            detail = f"with this rule there are more than {limit}"
+            _add(compiled, refusal(code, version, f"rules/{rule.name}", detail))
+
+
+def _criteria(lines: RuleLines) -> Iterator[Criterion]:
+    """The criteria of all lines: a list counts as often as it is looked through."""
+    return (criterion for match in lines.matches for criterion in match.criteria)

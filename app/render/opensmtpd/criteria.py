@@ -63,6 +63,11 @@ class Criterion:
     lines: tuple[str, ...] = ()
     negated: bool = False
 
+    @property
+    def is_regex(self) -> bool:
+        """Whether its list holds regular expressions."""
+        return self.words.endswith(" regex")
+
     def __str__(self) -> str:
         """As it stands in a `match` line."""
         table = f" <{table_name(self.file)}>" if self.file else ""

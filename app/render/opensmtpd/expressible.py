@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from app.render.generation import Target
 from app.render.opensmtpd.actions import relays
-from app.render.opensmtpd.limits import MAX_HOST
+from app.render.opensmtpd.limits import MAX_HOST, MAX_LIST_LINES_IN_ALL
 from app.render.opensmtpd.rows import Version, refusal
 from app.routing.errors import Reason
 from app.routing.names import IPAddress, host_address
@@ -43,7 +43,7 @@ def rule_reasons(
     if not isinstance(rule.action, RelayAction):
         return ()
     subject = f"rules/{rule.name}"
-    found = list(_dangling(table, rule.action))
+    found = [*_too_big(table, rule.action), *_dangling(table, rule.action)]
     if not found:
         hops = hops_of(table, rule.action)
         for check in _CHECKS:
@@ -54,9 +54,19 @@ def rule_reasons(
     return tuple(reason for reason in reasons if reason is not None)
 
 
+def _too_big(table: RoutingTable, action: RelayAction) -> Found:
+    """Tables of millions of entries are no business of static files: not even looked through."""
+    if isinstance(action.via, ViaTable):
+        size = len(table.entries.get(action.via.name, {}))
+        if size > MAX_LIST_LINES_IN_ALL:
+            yield "list-lines", f"table {action.via.name} has {size} entries"
+
+
 def _dangling(table: RoutingTable, action: RelayAction) -> Found:
     if isinstance(action.via, ViaTable) and action.via.name not in table.tables:
         yield "dangling", f"table {action.via.name} does not exist"
+        return
+    if any(_too_big(table, action)):
         return
     for hop in hops_of(table, action):
         if isinstance(hop, ViaMap) and hop.name not in table.maps:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from app.render.opensmtpd.limits import (
     MAX_HOST,
     MAX_LIST_LINES,
+    MAX_LIST_LINES_IN_ALL,
     MAX_MATCH_LINES,
     MAX_REGEX_LINES,
     MAX_REGEX_LINES_IN_ALL,
@@ -211,6 +212,11 @@ CAPABILITIES: tuple[Capability, ...] = (
         "list-size",
         f"a list of more than {MAX_LIST_LINES} lines",
         "each costs every recipient time",
+    ),
+    _refused(
+        "list-lines",
+        f"more than {MAX_LIST_LINES_IN_ALL} lines in all lists, once for each match line that asks",
+        "every process of smtpd reads them at its start, and they are looked through line by line",
     ),
     _refused(
         "regex-lines",

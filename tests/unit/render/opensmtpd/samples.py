@@ -83,9 +83,11 @@ ADDRESSES = [f"user-{n}@a.test" for n in range(201)]
 HOPS = [f"smtp://r{n}.test" for n in range(1001)]
 
 
-def keyed(key: str, entries: Sequence[tuple[str, str]], default: str | None) -> RoutingTable:
+def keyed(
+    key: str, entries: Sequence[tuple[str, str]], default: str | None, **match: object
+) -> RoutingTable:
     table: Document = {"name": "t", "key": key, "default": default, "entries": []}
-    bare = routing(relay("table:t"), tables=[table])
+    bare = routing({"match": match, **relay("table:t")}, tables=[table])
     return replace(bare, entries={"t": {text: parse_entry_hop(via) for text, via in entries}})
 
 
@@ -159,6 +161,17 @@ def samples() -> dict[str, tuple[Sample, ...]]:
         ),
         "match-lines": (
             Sample(keyed("sender-domain", [(f"d{n}.test", h) for n, h in enumerate(HOPS)], None)),
+        ),
+        "list-lines": (
+            Sample(keyed("recipient-domain", [(f"d{n}.test", "mx") for n in range(50_001)], None)),
+            Sample(
+                keyed(
+                    "recipient-domain",
+                    [(f"d{n}.test", hop) for n, hop in enumerate(HOPS[:60])],
+                    None,
+                    clients=[f"192.0.{n % 256}.{n // 256 * 2}" for n in range(900)],
+                )
+            ),
         ),
         "regex-lines": (
             Sample(routing(*[{**relay(), "match": {"senders": ADDRESSES[:200]}}] * 26)),

@@ -33,7 +33,7 @@ from tests.vectors.rows import rows
 
 TABLE = rows("opensmtpd_capabilities")
 VERSIONS = ((6, 7), (6, 8), (7, 2), (7, 3), (7, 4), (7, 5), (7, 8))
-BIG = {"list-size", "match-lines", "regex-lines", "table-size", "condition-size"}
+BIG = {"list-size", "list-lines", "match-lines", "regex-lines", "table-size", "condition-size"}
 SAMPLES = samples()
 
 
