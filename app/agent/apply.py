@@ -126,7 +126,7 @@ class Applier:
         live = self._generations.live()
         if live is not None and live.number == intent.new:
             return await self._go_back(attempt, f"the disk: {error.strerror}")
-        self._generations.confirm()
+        self._confirm()
         return attempt.ended(LineState.FAILED, Reload.NONE, f"the disk: {error.strerror}")
 
     async def _go_on(
@@ -142,10 +142,17 @@ class Applier:
         except (ControlError, OSError) as error:
             return await self._go_back(attempt, str(error))
         self._at("confirm")
-        self._generations.confirm()
+        self._confirm()
         seen = Seen(attempt.history, attempt.revision, attempt.model_digest)
         self._memory.change(seen=seen)
         return attempt.ended(LineState.APPLIED, intent.reload, "")
+
+    def _confirm(self) -> None:
+        """Call what is live confirmed. Where the disk refuses, recovery comes to the same end."""
+        try:
+            self._generations.confirm()
+        except OSError as error:
+            event("intent-not-removed", logging.ERROR, reason=error.strerror)
 
     async def _serve(
         self, intent: Intent, number: int, actions: frozenset[str] | None, steps: tuple[str, str]
@@ -200,7 +207,7 @@ class Applier:
         except (ControlError, OSError) as error:
             detail += f"; the old generation is back, but: {error}"
         self._at("undo")
-        self._generations.confirm()
+        self._confirm()
         return attempt.ended(LineState.ROLLED_BACK, intent.reload, detail)
 
     async def _revive(self, intent: Intent) -> None:

@@ -1,4 +1,4 @@
-"""The way to the server: ask what is wanted, tell what is seen. The server is never waited for."""
+"""The way to the server: ask what is wanted, tell what is seen, and never depend on an answer."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which actions do queued envelopes name? Read from smtpd's spool while it runs.
+"""Which actions queued envelopes name, read from smtpd's spool while it runs.
 
 `smtpctl show queue` names no action, and hides envelopes whose action is gone.
 """
