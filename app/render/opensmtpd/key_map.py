@@ -14,7 +14,10 @@ from typing import Generic, TypeVar
 V = TypeVar("V", bound=Hashable)
 
 Normal = tuple[object, object, tuple[tuple[str, object], ...]]
-"""The value of this key, that of all longer ones but those in the last part, and those."""
+"""The value of this key, that of all longer ones but those in the last part, and those.
+
+Those are by the characters that come next, backwards, up to where something changes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,12 @@ def _normal(node: _Node[V], text: str, is_key: Callable[[str], bool]) -> Normal:
     for character in sorted(node.children):
         longer = character + text
         child = _normal(node.children[character], longer, is_key)
-        same_as_rest = (node.rest if is_key(longer) else None, node.rest, ())
-        if child != same_as_rest:
+        point, rest, below = child
+        if rest != node.rest or point != (rest if is_key(longer) else None) or len(below) > 1:
             children.append((character, child))
+        elif below:
+            ((further, only),) = below  # nothing changes on the way to it
+            children.append((character + further, only))
     return (node.point if is_key(text) else None, node.rest, tuple(children))
 
 
