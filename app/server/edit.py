@@ -144,7 +144,8 @@ class Editor:
             if expected is not None and snapshot.revision != expected:
                 raise RevisionMoved(snapshot.revision)
             then = await self.table_at(revision)
-            return propose_restore(snapshot.table, then, self._head.rule_counter)
+            counter = self._head.rule_counter
+            return await asyncio.to_thread(propose_restore, snapshot.table, then, counter)
 
         return await self._run(proposed, _Stamp(author, message, dry_run))
 

@@ -20,9 +20,11 @@ from app.routing.change import (
 from app.routing.check import Finding, Severity, findings, missing_credentials
 from app.routing.credential import Credential
 from app.routing.errors import CredentialMissing, Fault, Invalid, LimitReached, StillReferenced
+from app.routing.next_hop import ViaMap, ViaTable
+from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
-from app.routing.uses import users_of
+from app.routing.uses import places, users_of
 from app.server.storage import NewSecret
 
 LIMITS: Mapping[str, int] = MappingProxyType(
@@ -148,12 +150,22 @@ def _refuse_too_many(before: RoutingTable, after: RoutingTable) -> None:
 
 
 def _refuse_if_used(after: RoutingTable, changes: Iterable[Change]) -> None:
-    for change in changes:
-        if change.after is None and change.subject.kind in _REFERENCED:
-            users = users_of(after, change.subject)
-            named = tuple(str(user) for user in islice(users, MAX_USERS_NAMED))
-            if named:
-                raise StillReferenced(named, sum(1 for _ in users))
+    gone = [c.subject for c in changes if c.after is None and c.subject.kind in _REFERENCED]
+    named = _named(after) if gone else set()
+    for subject in gone:
+        if subject in named:
+            users = users_of(after, subject)
+            listed = tuple(str(user) for user in islice(users, MAX_USERS_NAMED))
+            raise StillReferenced(listed, sum(1 for _ in users))
+
+
+def _named(table: RoutingTable) -> set[Subject]:
+    """Every map, table and credential that something names: one look for any number of deletes."""
+    hops = {place.hop for place in places(table)}
+    maps = {Subject(Kind.RELAY_MAP, hop.name) for hop in hops if isinstance(hop, ViaMap)}
+    tables = {Subject(Kind.TABLE, hop.name) for hop in hops if isinstance(hop, ViaTable)}
+    labels = {hop.credential for hop in hops if isinstance(hop, RelayURL)}
+    return maps | tables | {Subject(Kind.CREDENTIAL, label) for label in labels if label}
 
 
 def _fault(finding: Finding, writes: tuple[Write, ...], after: RoutingTable) -> Fault:
