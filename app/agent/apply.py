@@ -119,7 +119,7 @@ class Applier:
             self._generations.activate(prepared.intent.new)
         except OSError as error:
             return await self._not_switched(attempt, prepared.intent, error)
-        return await self._go_on(attempt, prepared.intent, prepared.actions, ends)
+        return await self._go_on(attempt, prepared.intent, prepared, ends)
 
     async def _not_switched(self, attempt: _Attempt, intent: Intent, error: OSError) -> Ended:
         """The disk refused the intent or the link: look which, and leave things as they were."""
@@ -130,9 +130,10 @@ class Applier:
         return attempt.ended(LineState.FAILED, Reload.NONE, f"the disk: {error.strerror}")
 
     async def _go_on(
-        self, attempt: _Attempt, intent: Intent, actions: frozenset[str] | None, ends: float
+        self, attempt: _Attempt, intent: Intent, prepared: Prepared | None, ends: float
     ) -> Ended:
         """From a switched link to a confirmed generation, or back."""
+        actions = None if prepared is None else prepared.actions
         try:
             async with asyncio.timeout_at(ends):
                 await self._serve(intent, intent.new, actions, ("reload", "observe"))
@@ -145,7 +146,8 @@ class Applier:
         self._confirm()
         seen = Seen(attempt.history, attempt.revision, attempt.model_digest)
         self._memory.change(seen=seen)
-        return attempt.ended(LineState.APPLIED, intent.reload, "")
+        note = "" if prepared is None else prepared.note
+        return attempt.ended(LineState.APPLIED, intent.reload, note)
 
     def _confirm(self) -> None:
         """Call what is live confirmed. Where the disk refuses, recovery comes to the same end."""

@@ -3,6 +3,7 @@
 The steps, in this order: read, secrets, render, read-back, plan, would-strand, stage, check.
 """
 
+import asyncio
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -57,6 +58,7 @@ class Place:
     Attributes:
         running: the MTA's process; None if it does not run.
         drifted: files of the live generation that were changed by hand.
+        scan: of the queue; empty where nothing depends on it, since a queue may be long.
     """
 
     live: Staged
@@ -74,11 +76,13 @@ class Prepared:
 
     Attributes:
         actions: every action name that the MTA will know with it.
+        note: what people should know about it, if it comes to be served.
     """
 
     staged: Staged
     intent: Intent
     actions: frozenset[str]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class Preparer:
         self._at("check")
         await self._check(staged, rendered.files, secrets, limit_s)
         intent = Intent(place.live.number, staged.number, rendered.reload, rendered.tables)
-        return Prepared(staged, intent, rendered.actions)
+        return Prepared(staged, intent, rendered.actions, _note(place.drifted))
 
     async def revive(self, intent: Intent, limit_s: float) -> Prepared | None:
         """The old generation with what mail needs that the new one accepted; None if it needs none.
@@ -157,7 +161,7 @@ class Preparer:
         before, after = self._generations.read(old), self._generations.read(new)
         declared = self._mta.declared()
         retire_at = self._retire_at(declared, after)
-        stones = revival.orphans(before, after, queue.scan(self._spool), retire_at)
+        stones = revival.orphans(before, after, await self._scan(), retire_at)
         if not stones:
             return None
         files = revival.revived(before, after, stones, str(self._generations.live_link))
@@ -262,16 +266,21 @@ class Preparer:
         live = self._generations.live()
         if live is None:
             raise AssertionError("a first generation was made at start")
-        version = await self._mta.version()
+        version, running = await self._mta.version(), await self._mta.control.running()
+        over = any(stone.retire_at <= self._now_s() for stone in live.origin.tombstones)
+        scan = await self._scan() if over or running is None else queue.NOTHING
         return Place(
             live,
             self._generations.read(live),
             self._generations.drift(live),
             version.number,
-            await self._mta.control.running(),
+            running,
             self._mta.declared(),
-            queue.scan(self._spool),
+            scan,
         )
+
+    async def _scan(self) -> Scan:
+        return await asyncio.to_thread(queue.scan, self._spool)
 
 
 def _model(wanted: Wanted) -> RoutingTable:
@@ -298,6 +307,14 @@ def _refuse_to_strand(place: Place, memory: Memory, actions: frozenset[str]) -> 
         gone = frozenset(name for name in gone if place.scan.may_name(name))
     if gone:
         raise WouldStrand(frozenset(gone))
+
+
+def _note(drifted: tuple[str, ...]) -> str:
+    if not drifted:
+        return ""
+    return (
+        f"changed by hand, kept in the agent's drifted directory and replaced: {', '.join(drifted)}"
+    )
 
 
 def _origin(wanted: Wanted, rendered: _Rendered) -> Origin:

@@ -33,6 +33,9 @@ class Scan:
         return self.opaque > 0 or action in self.actions
 
 
+NOTHING = Scan(frozenset(), 0, 0)
+
+
 def scan(spool: Path = SPOOL) -> Scan:
     """Look at every envelope, also of messages whose reception has not ended."""
     actions: set[str] = set()

@@ -192,6 +192,7 @@ def test_a_file_changed_by_hand_is_reported_kept_and_replaced_at_the_next_push(m
     assert machine.do("look")["state"] == "drifted"
     assert conf.read_text() == changed
     assert machine.ended(wanted(2, [rule(1, A.url(), "x.test")])) == ("applied", "restart")
+    assert machine.detail.startswith("changed by hand, kept")
     assert machine.do("look")["state"] == "live"
     assert "by hand" not in machine.read(INCLUDE)
     assert "by hand" in machine.read(f"{STATE_DIR}/drifted/2-relaymap.conf")

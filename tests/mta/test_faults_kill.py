@@ -4,6 +4,7 @@ After each kill the disk alone is looked at, then an agent starts, ends what was
 must arrive where that agent says it goes (unless smtpd was not touched). The pushes alternate between two sinks.
 """
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ CALLS = (
 )
 """Every call that changes what a disk holds."""
 PEER = {"a": B, "b": A}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="not installed: strace"),
+]
 
 
 @pytest.fixture(scope="module")
