@@ -199,6 +199,34 @@ async def test_a_newer_push_supersedes_what_waits_and_nothing_else(database: Dat
         ]
 
 
+async def test_what_is_at_work_on_an_mta_is_found_with_its_line_alone(
+    database: Database,
+) -> None:
+    async with database.store() as store:
+        for name in ("mx1", "mx2"):
+            await store.put_mta(mta(name))
+        for number in (1, 2, 3):
+            await store.create_push(0, "test", ["mx1", "mx2"], NOW)
+            await store.save_line(LineRow(number, "mx1", LineState.APPLIED))
+        await store.save_line(LineRow(2, "mx1", LineState.UNKNOWN))
+        again = LineRow(3, "mx1", LineState.FAILED, tries=1, next_try_at=NOW + HOUR)
+        await store.save_line(again)
+
+        async def found(name: str, number: int | None) -> list[int]:
+            rows = await store.pushes_at_work(name, number)
+            assert all(line.mta == name for row in rows for line in row.lines)
+            assert all(len(row.lines) == 1 for row in rows)
+            return [row.id for row in rows]
+
+        assert await found("mx1", None) == [2, 3]
+        assert await found("mx1", 1) == [1, 2, 3]
+        assert await found("mx1", 99) == [2, 3]
+        assert await found("mx2", None) == [3]
+        assert await found("nobody", 1) == []
+        await store.save_line(replace(again, next_try_at=None))
+        assert await found("mx1", None) == [2]
+
+
 async def test_a_line_changes_only_from_the_state_that_was_seen(database: Database) -> None:
     async with database.store() as store:
         await store.put_mta(mta("mx1"))

@@ -3,7 +3,11 @@
 Questions are answered from memory meanwhile.
 """
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +34,8 @@ from tests.contract.lossy import Loss
 from tests.contract.samples import put_rule
 
 pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def add(editor: Editor, name: str) -> int:
@@ -90,6 +96,30 @@ async def test_a_full_disk_is_said_and_what_was_stored_stays(sqlite: Database) -
             writer.execute(text("PRAGMA max_page_count = 1000000"))
         await add(editor, "c")
     assert await stored(sqlite) == ["a", *done, "c"]
+
+
+@pytest.mark.slow
+def test_on_a_file_system_that_is_full_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    script = 'mount -t tmpfs -o size=1m,mode=700 tmpfs "$1" && exec "$2" -m "$3" "$1"'
+    writer = [sys.executable, "tests.contract.full_disk_writer"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), *writer],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert len(said["stored"]) > 3
+    assert said["refused"] == ["storage-full"] * 3
+    assert said["served"] == said["stored"]
+    assert said["readable"] == len(said["stored"])
+    assert said["there"] == sorted([*said["stored"], "after"])
+    assert said["revision"] == len(said["there"])
 
 
 # --- PostgreSQL's own errors, made by itself in the middle of a commit --------------------------
