@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.routing.errors import RevisionMoved, Unknown
+from app.routing.errors import RevisionMoved
 from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
@@ -210,7 +210,8 @@ class Pushes:
             detail = "a credential was changed after this push; push again"
             await self._save(line, lines.refused(line, detail, self._now()))
             return None, None
-        offer = Wanted(
+        # Not looked through again for each of a thousand agents: it is our own.
+        offer = Wanted.model_construct(
             push=push.id,
             history=pinned.pin.history,
             revision=pinned.pin.revision,
@@ -231,27 +232,15 @@ class Pushes:
         self._fleet.refuse_another(row)
         await self._store.save_report(row)
         self._fleet.heard(row)
-        for line in await self._lines_of(mta, report):
-            push = await self._store.push(line.push)
+        named = None if report.push is None else report.push.push
+        found = await self._store.pushes_at_work(mta, named)
+        if named is not None and named not in {push.id for push in found}:
+            event("report-of-unknown-push", logging.WARNING, mta=mta, push=named)
+        for push in found:
             pinned = await self._pins.pin(push)
             pin = None if pinned is None else pinned.pin
-            after = lines.after_report(line, report, pin, row.seen_at)
-            await self._save(line, after, push)
-
-    async def _lines_of(self, mta: str, report: Report) -> list[LineRow]:
-        """The lines that a report may settle: those that go on, and the one that it names."""
-        going = [line for line in await self._store.open_lines() if line.mta == mta]
-        if report.push is not None and report.push.push not in {line.push for line in going}:
-            going += await self._line(report.push.push, mta)
-        return going
-
-    async def _line(self, number: int, mta: str) -> list[LineRow]:
-        try:
-            push = await self._store.push(number)
-        except Unknown:
-            event("report-of-unknown-push", logging.WARNING, mta=mta, push=number)
-            return []
-        return [line for line in push.lines if line.mta == mta]
+            (line,) = push.lines
+            await self._save(line, lines.after_report(line, report, pin, row.seen_at), push)
 
     # --- how MTAs stand
 

@@ -389,6 +389,13 @@ class Store(Protocol):
         """The lines that have not ended, and those to be tried again, oldest push first."""
         ...
 
+    async def pushes_at_work(self, mta: str, number: int | None) -> tuple[PushRow, ...]:
+        """The pushes whose line of an MTA is as in `open_lines`, and the one of that number.
+
+        Oldest first, each with the line of that MTA alone.
+        """
+        ...
+
     async def wanted(self) -> Mapping[str, PushRow]:
         """By MTA, the newest push that names it and was not withdrawn or left to expire.
 

@@ -18,6 +18,10 @@ _TAKEN_BACK = (
     LineState.EXPIRED.value,
     LineState.WITHDRAWN.value,
 )
+_IS_OPEN = or_(
+    lines.c.state.in_(_OPEN),
+    (lines.c.state == LineState.FAILED.value) & lines.c.next_try_at.is_not(None),
+)
 _SLICE = 500
 
 
@@ -146,12 +150,19 @@ def save_line(connection: Connection, line: LineRow, expected: LineState | None)
 
 def open_lines(connection: Connection) -> tuple[LineRow, ...]:
     """The lines that have not ended, and those to be tried again, oldest push first."""
-    failed = lines.c.state == LineState.FAILED.value
-    query = select(lines).where(
-        or_(lines.c.state.in_(_OPEN), failed & lines.c.next_try_at.is_not(None))
-    )
-    found = (_line(row) for row in connection.execute(query))
+    found = (_line(row) for row in connection.execute(select(lines).where(_IS_OPEN)))
     return tuple(sorted(found, key=lambda line: (line.push, line.mta)))
+
+
+def at_work(connection: Connection, mta: str, number: int | None) -> tuple[PushRow, ...]:
+    """The pushes whose line of an MTA is open, and the one of that number, oldest first."""
+    query = (
+        select(pushes, lines)
+        .join(lines, lines.c.push == pushes.c.id)
+        .where(lines.c.mta == mta, or_(_IS_OPEN, lines.c.push == number))
+        .order_by(pushes.c.id)
+    )
+    return tuple(_push(row, (_line(row),)) for row in connection.execute(query))
 
 
 def wanted(connection: Connection) -> Mapping[str, PushRow]:

@@ -282,6 +282,10 @@ class DatabaseStore:
         """See `Store.open_lines`."""
         return await self._read(push_rows.open_lines)
 
+    async def pushes_at_work(self, mta: str, number: int | None) -> tuple[PushRow, ...]:
+        """See `Store.pushes_at_work`."""
+        return await self._read(push_rows.at_work, mta, number)
+
     async def wanted(self) -> Mapping[str, PushRow]:
         """See `Store.wanted`."""
         return await self._read(push_rows.wanted)
