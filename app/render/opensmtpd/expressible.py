@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 
 from app.render.generation import Target
-from app.render.opensmtpd.actions import relays
+from app.render.opensmtpd.actions import may_log_in, relays
 from app.render.opensmtpd.limits import MAX_HOST, MAX_LIST_LINES_IN_ALL
 from app.render.opensmtpd.rows import Version, refusal
 from app.routing.errors import Reason
 from app.routing.names import IPAddress, host_address
 from app.routing.next_hop import EntryHop, ViaMap, ViaTable
 from app.routing.relay_map import Policy, RelayMap
-from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction, Rule
 
@@ -123,15 +122,8 @@ def _hosts(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...])
 
 def _labels(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
     for url in (url for hop in hops for url in relays(table, hop)):
-        if url.credential is not None and not _allowed(table, action, url):
+        if not may_log_in(table.credentials, url, verified=action.tls_verify):
             yield "credential", f"label {url.credential}"
-
-
-def _allowed(table: RoutingTable, action: RelayAction, url: RelayURL) -> bool:
-    credential = table.credentials.get(url.credential or "")
-    if credential is None or not credential.allows(url.host):
-        return False
-    return action.tls_verify or credential.allow_unverified
 
 
 def _unknown_to(target: Target, action: RelayAction) -> Found:

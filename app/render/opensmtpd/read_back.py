@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
-from app.render.opensmtpd.delivery import read_delivery, read_relay
+from app.render.opensmtpd.actions import may_log_in
 from app.render.opensmtpd.intended import meaning_of
 from app.render.opensmtpd.key_map import values
 from app.render.opensmtpd.meaning import Handed, Meaning, RuleMeaning
 from app.render.opensmtpd.read_files import ReadBack, Unreadable, handed, read_files
+from app.render.opensmtpd.tombstones import read_tombstone
 from app.routing.errors import ControlError
 from app.routing.routing_table import RoutingTable
 from app.routing.uses import labels_in_use
@@ -51,7 +52,7 @@ def check_read_back(
     """
     try:
         found = read_files(generation, target)
-        retired = {stone.action: _retired(stone, target) for stone in target.tombstones}
+        retired = {stone.action: _retired(table, stone, target) for stone in target.tombstones}
     except Unreadable as unreadable:
         raise ReadBackDiffers(str(unreadable)) from unreadable
     _same_rules(meaning_of(table, target), found.rules)
@@ -66,9 +67,14 @@ def check_read_back(
     _same_credentials(table, found, secrets)
 
 
-def _retired(stone: Tombstone, target: Target) -> Handed:
-    delivery = read_delivery(stone.text)
-    relays = [read_relay(relay) for relay in stone.relays] if delivery.table else None
+def _retired(table: RoutingTable, stone: Tombstone, target: Target) -> Handed:
+    """What a retired action says: as it was, but for relays that may no longer have a password."""
+    delivery, urls = read_tombstone(stone)
+    verified = delivery.tls is not False
+    allowed = [url for url in urls if may_log_in(table.credentials, url, verified=verified)]
+    if len(allowed) < len(urls):
+        delivery = replace(delivery, url=None)
+    relays = None if not urls and not delivery.table else allowed
     # Its text still names the list of its map; it is written with a list of its own, which no
     # other action takes turns at.
     return replace(handed(stone.action, delivery, relays, target.version), turn="")

@@ -42,7 +42,7 @@ def render(table: RoutingTable, secrets: Mapping[str, Secret], target: Target) -
     """
     compiled = compile_routing(table, target.version, target)
     labels = compiled.labels()
-    tombstones = tombstones_to_render(target.tombstones, compiled.actions.keys())
+    tombstones = tombstones_to_render(target.tombstones, compiled.actions.keys(), table.credentials)
     missing = [_missing(label, target) for label in sorted(labels - secrets.keys())]
     reasons = (
         *compiled.reasons,

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 from app.render.generation import Generation, Target, Tombstone
 from app.render.opensmtpd import spelling
+from app.render.opensmtpd.actions import may_log_in
 from app.render.opensmtpd.criteria import table_name
 from app.render.opensmtpd.delivery import Delivery, read_delivery, read_relay
 from app.render.opensmtpd.regexes import Unreadable
 from app.render.opensmtpd.rows import refusal
 from app.render.opensmtpd.spelling import Unwritable
+from app.routing.credential import Credential
 from app.routing.errors import Reason
+from app.routing.relay_url import RelayURL
 
 _ACTION = re.compile(r"rm-r[1-9][0-9]{0,17}(-[0-9a-f]{12})?")
 _HOST_LIST = re.compile(r" host <[^>]*>")
+_HOST = re.compile(r""" host (<[^>]*>|"[^"]*")""")
 _ACTION_LINE = re.compile(r'^action "([^"]+)" (.+)$', re.MULTILINE)
 
 
@@ -107,32 +111,57 @@ class RenderedTombstone:
 
 
 def tombstones_to_render(
-    tombstones: Iterable[Tombstone], live: Collection[str]
+    tombstones: Iterable[Tombstone],
+    live: Collection[str],
+    credentials: Mapping[str, Credential] | None = None,
 ) -> tuple[RenderedTombstone, ...]:
     """The tombstones that are written, by name; not those whose action routing uses again.
+
+    A password goes only where its credential allows it today: a retired relay that may no longer
+    have it is left out, and its mail waits.
+
+    Args:
+        tombstones: those to keep.
+        live: the actions that routing uses.
+        credentials: those of the routing, by label; None: there are none.
 
     Raises:
         Unwritable: one is not as we render actions.
     """
     chosen = {stone.action: stone for stone in tombstones if stone.action not in live}
-    return tuple(_render(chosen[name]) for name in sorted(chosen))
+    return tuple(_render(chosen[name], credentials or {}) for name in sorted(chosen))
 
 
-def _render(stone: Tombstone) -> RenderedTombstone:
+def _render(stone: Tombstone, credentials: Mapping[str, Credential]) -> RenderedTombstone:
     if not _ACTION.fullmatch(stone.action):
         raise Unwritable("name of a tombstone")
     try:
-        delivery = read_delivery(stone.text)
-        urls = [read_relay(relay) for relay in stone.relays]
+        delivery, urls = read_tombstone(stone)
     except Unreadable as error:
         raise Unwritable("tombstone") from error
+    allowed = [
+        url for url in urls if may_log_in(credentials, url, verified=delivery.tls is not False)
+    ]
+    file, text = "", stone.text
+    if delivery.table or len(allowed) < len(urls):
+        file = f"t-{stone.action}"
+        text = _HOST.sub(f" host <{table_name(file)}>", stone.text)
+    relays = tuple(sorted(spelling.relay_url(url) for url in allowed)) if file else ()
+    labels = frozenset(url.credential for url in allowed if url.credential is not None)
+    return RenderedTombstone(stone.action, text, file, relays, delivery, labels)
+
+
+def read_tombstone(stone: Tombstone) -> tuple[Delivery, list[RelayURL]]:
+    """The options of a retired action, and its relays.
+
+    Raises:
+        Unreadable: it is not as we render actions.
+    """
+    delivery = read_delivery(stone.text)
+    urls = [read_relay(relay) for relay in stone.relays] if delivery.table else []
     if delivery.url is not None:
         urls.append(delivery.url)
-    file = f"t-{stone.action}" if delivery.table else ""
-    text = _HOST_LIST.sub(f" host <{table_name(file)}>", stone.text) if file else stone.text
-    labels = frozenset(url.credential for url in urls if url.credential is not None)
-    relays = tuple(sorted(stone.relays)) if file else ()
-    return RenderedTombstone(stone.action, text, file, relays, delivery, labels)
+    return delivery, urls
 
 
 def tombstone_labels(tombstones: Iterable[RenderedTombstone]) -> frozenset[str]:

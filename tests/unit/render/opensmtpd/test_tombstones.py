@@ -1,18 +1,19 @@
 """Actions that queued mail may still name stay defined, and mean what they last meant."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from app.render.generation import Target, Tombstone
+from app.render.generation import Generation, Secret, Target, Tombstone
 from app.render.opensmtpd.read_back import check_read_back
 from app.render.opensmtpd.render import render
 from app.render.opensmtpd.spelling import Unwritable
 from app.render.opensmtpd.tombstones import RenderedAction, actions_of, tombstones_for
 from app.routing.document import Document
 from app.routing.errors import NotExpressible
-from app.routing.routing_table import EMPTY
-from tests.unit.render.opensmtpd.samples import SECRETS, TARGET, over, relay, routing
+from app.routing.routing_table import EMPTY, RoutingTable
+from tests.unit.render.opensmtpd.samples import CREDENTIAL, SECRETS, TARGET, over, relay, routing
 
 NEXT_WEEK = 1_800_000_000
 POOL: list[Document] = [{"url": "smtp://a.test"}, {"url": "smtp://b.test:26"}]
@@ -94,15 +95,50 @@ def test_an_action_that_is_used_again_is_rendered_once() -> None:
 
 
 SECURE = Tombstone("rm-r7", 'relay host "smtps://lab@r.test:465" auth <rm-credentials> tls', (), 5)
+LISTED = Tombstone(
+    "rm-r8",
+    "relay host <rm-m-pool> auth <rm-credentials> tls no-verify",
+    ("smtps://a.test:465", "smtps://lab@r.test:465"),
+    5,
+)
+
+
+def kept_for(table: RoutingTable, secrets: Mapping[str, Secret], stone: Tombstone) -> Generation:
+    generation = render(table, secrets, with_stones(stone))
+    check_read_back(table, secrets, generation, with_stones(stone))
+    return generation
+
+
+def content(generation: Generation, name: str) -> bytes:
+    file = generation.file(name)
+    assert file is not None
+    return file.content
 
 
 def test_a_retired_action_uses_a_secret_only_while_it_is_given() -> None:
     for secrets, lines in ((SECRETS, b"lab\tuser:password\n"), ({}, b"")):
-        generation = render(EMPTY, secrets, with_stones(SECURE))
-        check_read_back(EMPTY, secrets, generation, with_stones(SECURE))
-        credentials = generation.file("credentials")
-        assert credentials is not None
-        assert credentials.content == lines
+        generation = kept_for(routing(relay()), secrets, SECURE)
+        assert content(generation, "credentials") == lines
+        assert actions_of(generation)["rm-r7"].text == SECURE.text
+
+
+@pytest.mark.parametrize("hosts", [["other.test"], None], ids=["moved", "gone"])
+def test_a_retired_relay_that_may_no_longer_have_the_password_gets_no_mail(
+    hosts: list[str] | None,
+) -> None:
+    credentials = [] if hosts is None else [{**CREDENTIAL, "hosts": hosts}]
+    generation = kept_for(routing(relay(), credentials=credentials), SECRETS, SECURE)
+    assert actions_of(generation)["rm-r7"] == RenderedAction(
+        "relay host <rm-t-rm-r7> auth <rm-credentials> tls", ()
+    )
+    assert content(generation, "credentials") == b""
+
+
+def test_a_retired_relay_whose_certificate_nobody_checks_needs_leave_for_it() -> None:
+    for leave, relays in ((True, LISTED.relays), (False, LISTED.relays[:1])):
+        credentials = [{**CREDENTIAL, "allow_unverified": leave}]
+        generation = kept_for(routing(relay(), credentials=credentials), SECRETS, LISTED)
+        assert actions_of(generation)["rm-r8"].relays == relays
 
 
 @pytest.mark.parametrize(
