@@ -3,7 +3,10 @@
 import http.client
 import json
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.http.servers import Server
+from tests.http.servers import Server, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -100,6 +103,51 @@ def test_a_first_start_that_died_half_way_goes_on_with_its_own_token(tmp_path: P
         httpx.Client(base_url=server.base, headers={"Authorization": f"Bearer {text}"}) as api,
     ):
         assert api.get("/v1/whoami").status_code == 200
+
+
+def command(server: Server, *arguments: str) -> None:
+    """Run a command beside the server, on its database."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=server.folder,
+        env=environment(server.state_dir),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_backup_that_is_put_back_under_a_running_server_is_followed(tmp_path: Path) -> None:
+    body = {"relays": [{"url": "smtp://mx1.example.net"}]}
+    with Server(tmp_path) as server:
+        admin = {"Authorization": f"Bearer {server.token}"}
+        with httpx.Client(base_url=server.base, headers=admin, timeout=30) as api:
+            before = api.put("/v1/relay-maps/mxmap", json=body).headers["ETag"]
+            command(server, "backup", str(tmp_path / "copy.db"))
+            api.put("/v1/relay-maps/other", json=body).raise_for_status()
+            command(server, "restore", str(tmp_path / "copy.db"))
+            for _ in range(100):
+                if api.get("/v1/relay-maps/other").status_code == 404:
+                    break
+                time.sleep(0.1)
+            answer = api.get("/v1/relay-maps/mxmap")
+            assert answer.headers["ETag"].partition("-")[0] == before.partition("-")[0]
+            assert answer.headers["ETag"] != before, "the same revision of another history"
+            made = api.put("/v1/relay-maps/third", json=body)
+            assert (made.status_code, made.headers["Relay-Revision"]) == (201, "2")
+            assert api.get("/v1/relay-maps/other").status_code == 404
+        assert server.stop() == 0
+
+
+def test_a_command_writes_beside_a_running_server(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        command(server, "token", "create", "--scopes", "all", "--name", "second")
+        admin = {"Authorization": f"Bearer {server.token}"}
+        with httpx.Client(base_url=server.base, headers=admin, timeout=30) as api:
+            listed = [each["name"] for each in api.get("/v1/tokens").json()["items"]]
+        assert sorted(listed) == ["admin", "second"]
 
 
 def test_it_speaks_tls_itself(tmp_path: Path) -> None:
