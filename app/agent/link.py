@@ -1,5 +1,6 @@
 """The way to the server: ask what is wanted, tell what is seen, and never depend on an answer."""
 
+import json
 import random
 from pathlib import Path
 
@@ -16,6 +17,8 @@ _ANSWER_LIMIT_S = 30.0
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
 _MAX_TOKEN = 1024
+_MAX_ANSWER = 1 << 30
+"""Octets: more than any model within the promised limits, less than the MTA's whole memory."""
 
 
 class LinkDown(ControlError):
@@ -51,8 +54,9 @@ class Backoff:
 class Link:
     """One server, spoken to with the token in a file."""
 
-    def __init__(self, server: str, token_file: Path) -> None:
+    def __init__(self, server: str, token_file: Path, max_answer: int = _MAX_ANSWER) -> None:
         self._token_file = token_file
+        self._max_answer = max_answer
         limits = httpx.Timeout(_ANSWER_LIMIT_S, connect=_CONNECT_LIMIT_S)
         # No proxy and no .netrc from the environment: both would see the token.
         self._http = httpx.AsyncClient(base_url=server, timeout=limits, trust_env=False)
@@ -69,16 +73,16 @@ class Link:
         Raises:
             LinkDown, LinkRefused: nothing was learnt.
         """
-        answer = await self._ask(
+        status, content = await self._ask(
             "GET",
             "/v1/agent/wanted",
             params={"known": known, "wait": wait_s},
             timeout=httpx.Timeout(wait_s + _ANSWER_LIMIT_S, connect=_CONNECT_LIMIT_S),
         )
-        if answer.status_code == httpx.codes.NO_CONTENT:
+        if status == httpx.codes.NO_CONTENT:
             return None
         try:
-            return Wanted.model_validate_json(answer.content)
+            return Wanted.model_validate_json(content)
         except ValidationError as error:
             # The error itself quotes what was sent, and passwords are among that.
             raise LinkRefused(_misunderstood(error)) from None
@@ -93,18 +97,35 @@ class Link:
         headers = {"Content-Type": "application/json"}
         await self._ask("POST", "/v1/agent/reports", content=body, headers=headers)
 
-    async def _ask(self, method: str, path: str, **more: object) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self._token()}"}
+    async def _ask(self, method: str, path: str, **more: object) -> tuple[int, bytes]:
+        """The status and the body of an answer that is no error.
+
+        Raises:
+            LinkDown, LinkRefused: there is none.
+        """
+        # As it is: a compressed answer might be a hundred times what is counted on the way.
+        headers = {"Authorization": f"Bearer {self._token()}", "Accept-Encoding": "identity"}
         headers |= more.pop("headers", {})  # type: ignore[call-overload]
         try:
-            answer = await self._http.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+            async with self._http.stream(method, path, headers=headers, **more) as answer:  # type: ignore[arg-type]
+                content = await self._content(answer)
         except httpx.HTTPError as error:
             raise LinkDown(f"the server was not reached: {type(error).__name__}") from error
         if answer.is_success:
-            return answer
+            return answer.status_code, content
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise LinkDown(f"the server has trouble: {answer.status_code}")
-        raise LinkRefused(f"the server refuses: {answer.status_code} {_title(answer)}")
+        raise LinkRefused(
+            f"the server refuses: {answer.status_code} {_title(content) or answer.reason_phrase}"
+        )
+
+    async def _content(self, answer: httpx.Response) -> bytes:
+        content = bytearray()
+        async for part in answer.aiter_raw():
+            content += part
+            if len(content) > self._max_answer:
+                raise LinkRefused(f"the server's answer is longer than {self._max_answer} octets")
+        return bytes(content)
 
     def _token(self) -> str:
         """The token, read anew each time: it may be rotated under us."""
@@ -123,11 +144,11 @@ def _misunderstood(error: ValidationError) -> str:
     return f"the server's answer is not understood, at {where}"
 
 
-def _title(answer: httpx.Response) -> str:
-    """The `detail` of a problem (RFC 9457), as much of it as fits a log line."""
+def _title(content: bytes) -> str:
+    """The `detail` of a problem (RFC 9457), as much of it as fits a log line; "" if it is none."""
     try:
-        problem = answer.json()
-    except ValueError:
-        return answer.reason_phrase
+        problem = json.loads(content)
+    except (ValueError, RecursionError):  # whoever stands between us and the server may say it
+        return ""
     said = problem.get("detail") if isinstance(problem, dict) else None
-    return said[:200] if isinstance(said, str) else answer.reason_phrase
+    return said[:200] if isinstance(said, str) else ""

@@ -30,6 +30,7 @@ class Server:
         self.status = "204 No Content"
         self.body = b""
         self.asked: list[str] = []
+        self.asked_at = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -46,6 +47,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Server, Link]]:
     server = Server()
     listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
+    server.asked_at = port
     link = Link(f"http://127.0.0.1:{port}", tmp_path / "token")
     async with listening:
         yield server, link
@@ -94,6 +96,24 @@ async def test_a_refusal_and_trouble_are_told_apart(
     there.status, there.body = status, b'{"detail": "the reason"}'
     with pytest.raises(error, match=status[:3]):
         await link.report(Report(agent="a", state=MtaState.LIVE))
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(
+    server: tuple[Server, Link], tmp_path: Path
+):
+    there, _ = server
+    there.status, there.body = "200 OK", b"[" * 1_000_000
+    port = there.asked_at
+    link = Link(f"http://127.0.0.1:{port}", tmp_path / "token", max_answer=1000)
+    with pytest.raises(LinkRefused, match="longer than 1000 octets"):
+        await link.wanted(0, 1)
+    await link.close()
+    there.status = "409 Conflict"
+    there.body = b"[" * 100_000  # deeper than a parser goes
+    link = Link(f"http://127.0.0.1:{port}", tmp_path / "token")
+    with pytest.raises(LinkRefused, match="409 Conflict"):
+        await link.wanted(0, 1)
+    await link.close()
 
 
 async def test_without_a_server_the_link_is_down(tmp_path: Path):
