@@ -5,8 +5,21 @@ newer than `known` names its MTA, or 204. It tells what it sees with `POST /v1/a
 """
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+
+def _whole(text: str) -> str:
+    """The text with `?` for each half of a character: no database and no socket takes one."""
+    return text.encode("utf-8", "replace").decode()
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+"""What an agent found: the name of a file may hold octets that are no UTF-8."""
+
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""Of a push or a revision, or seconds: what every database and every JSON parser holds exactly."""
 
 
 class Message(BaseModel):
@@ -74,9 +87,9 @@ class Wanted(Message):
         model: the document of `app.routing.model`.
     """
 
-    push: int
+    push: Number
     history: str
-    revision: int
+    revision: Number
     model_digest: str
     model: dict[str, JsonValue]
     secrets: list[SecretMessage]
@@ -85,19 +98,19 @@ class Wanted(Message):
 class Observed(Message):
     """What an MTA serves, as looked at, not inferred."""
 
-    history: str
-    revision: int
-    model_digest: str
-    files_digest: str
+    history: Text
+    revision: Number
+    model_digest: Text
+    files_digest: Text
 
 
 class TombstoneMessage(Message):
     """A retired action that is still rendered."""
 
-    action: str
-    text: str
-    relays: list[str]
-    retire_at: int
+    action: Text
+    text: Text
+    relays: list[Text]
+    retire_at: Number
 
 
 class PushReport(Message):
@@ -107,10 +120,10 @@ class PushReport(Message):
         detail: one sentence for people; never a secret.
     """
 
-    push: int
+    push: Number
     state: LineState
     reload: Reload
-    detail: str = ""
+    detail: Text = ""
 
 
 class Report(Message):
@@ -127,15 +140,15 @@ class Report(Message):
         push: the apply that this report is about, if any.
     """
 
-    agent: str
+    agent: Text
     state: MtaState
     observed: Observed | None = None
     behind_me: bool = False
-    version: str | None = None
-    addresses: list[str] = []
-    certificates: list[str] = []
-    cas: list[str] = []
-    state_dir: str = ""
+    version: Text | None = None
+    addresses: list[Text] = []
+    certificates: list[Text] = []
+    cas: list[Text] = []
+    state_dir: Text = ""
     tombstones: list[TombstoneMessage] = []
     push: PushReport | None = None
-    detail: str = ""
+    detail: Text = ""

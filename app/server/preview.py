@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
+from app.render.opensmtpd import spelling
 from app.render.opensmtpd.render import render
 from app.render.opensmtpd.rows import CAPABILITIES, Capability, Version
 from app.render.opensmtpd.spelling import Unwritable
@@ -75,12 +76,20 @@ def target_of(report: Report | None, table: RoutingTable, version: Version | Non
         )
     return Target(
         wanted,
-        report.state_dir or DEFAULT_STATE_DIR,
+        _state_dir(report),
         addresses_of(report),
         tuple(report.certificates),
         tuple(report.cas),
         tuple(_tombstones(report)),
     )
+
+
+def _state_dir(report: Report) -> str:
+    """Where the agent keeps its files, if that can be written at all."""
+    try:
+        return spelling.state_dir(report.state_dir)
+    except Unwritable:
+        return DEFAULT_STATE_DIR
 
 
 def _tombstones(report: Report) -> Iterator[Tombstone]:

@@ -201,6 +201,12 @@ async def test_a_question_that_is_none_is_refused(
         {"agent": "a", "state": "asleep"},
         {"agent": "a", "state": "live", "addresses": "192.0.2.1"},
         {"agent": "a", "state": "live", "push": {"push": 1}},
+        {
+            "agent": "a",
+            "state": "live",
+            "push": {"push": 2**63, "state": "applied", "reload": "none"},
+        },
+        {"agent": "a", "state": "live", "push": {"push": -1, "state": "applied", "reload": "none"}},
         [],
     ],
 )
@@ -231,3 +237,22 @@ async def test_what_an_agent_mistakes_stops_nobody(
     assert (await api.get("/v1/mtas/mx-out-1/preview")).status_code == 409
     assert (await api.get("/v1/findings")).status_code == 200
     assert (await api.post("/v1/pushes")).status_code == 202
+
+
+@pytest.mark.parametrize("odd", ["\\ud800", "\\u0000", "a\\nb", "../..", "x" * 5000])
+async def test_odd_texts_of_an_agent_are_taken_and_shown(
+    api: httpx.AsyncClient, agent: Agent, odd: str
+) -> None:
+    """A file of another name than ours may be called anything, and its name is in the detail."""
+    stone = f'{{"action": "{odd}", "text": "{odd}", "relays": ["{odd}"], "retire_at": 1}}'
+    body = (
+        f'{{"agent": "agent-1", "state": "drifted", "version": "7.8.0", "detail": "{odd}",'
+        f' "state_dir": "{odd}", "addresses": ["{odd}"], "certificates": ["{odd}"],'
+        f' "tombstones": [{stone}],'
+        f' "push": {{"push": 9, "state": "failed", "reload": "none", "detail": "{odd}"}}}}'
+    )
+    headers = {**agent._headers, "Content-Type": "application/json"}
+    answer = await api.post("/v1/agent/reports", content=body, headers=headers)
+    assert answer.status_code == 204
+    for path in ("status", "capabilities", "preview"):
+        assert (await api.get(f"/v1/mtas/mx-out-1/{path}")).status_code == 200

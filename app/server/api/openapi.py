@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.server.api.problems import MEDIA_TYPE
 from app.server.api.schemas.relay_map import RelayList
 
 Json = dict[str, Any]
@@ -109,25 +108,29 @@ def _api_routes(app: FastAPI) -> Iterator[APIRoute]:
 
 
 def _finish(operation: Json, route: APIRoute) -> None:
-    scopes = sorted(_scopes(route.dependant))
-    if operation.get("security"):
-        operation["security"] = [{"bearer": []}]
-        operation["x-required-scopes"] = scopes
-        needed = ", ".join(f"`{scope}`" for scope in scopes) or "any token"
-        operation["description"] = f"{operation.get('description', '').rstrip()}\n\nScope: {needed}"
-    else:
-        operation["security"] = []
+    _say_scopes(operation, route)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
+        if parameter["name"] == "If-None-Match" and route.methods == {"GET"}:
+            operation["responses"]["304"] = {"description": "It is still what the caller has"}
     body = operation.get("requestBody", {}).get("content", {})
     if "application/merge-patch+json" in body:
         body["application/json"] = body["application/merge-patch+json"]
-    for media in body.values():
-        media.get("schema", {}).pop("title", None)
-    for answer in operation["responses"].values():
-        for media_type, media in answer.get("content", {}).items():
-            if media_type != MEDIA_TYPE:
-                media.get("schema", {}).pop("title", None)
+    answers = (answer.get("content", {}) for answer in operation["responses"].values())
+    for contents in (body, *answers):
+        for media in contents.values():
+            media.get("schema", {}).pop("title", None)
+
+
+def _say_scopes(operation: Json, route: APIRoute) -> None:
+    if not operation.get("security"):
+        operation["security"] = []
+        return
+    scopes = sorted(_scopes(route.dependant))
+    operation["security"] = [{"bearer": []}]
+    operation["x-required-scopes"] = scopes
+    needed = ", ".join(f"`{scope}`" for scope in scopes) or "any token"
+    operation["description"] = f"{operation.get('description', '').rstrip()}\n\nScope: {needed}"
 
 
 def _without_null(schema: Json) -> Json:
