@@ -1,4 +1,4 @@
-"""Entries of tables: one key and its next hop each. Keys are percent-encoded in paths."""
+"""Entries of tables: one key, percent-encoded in paths, and its next hop."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What does a relay URL mean?"""
+"""Relay URLs: what one means, and its canonical spelling."""
 
 from typing import Annotated
 

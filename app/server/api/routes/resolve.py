@@ -1,4 +1,4 @@
-"""Where would this envelope go, and why?"""
+"""Resolution: where an envelope would go, over which transport, and why."""
 
 from typing import Annotated, Any
 
