@@ -294,14 +294,13 @@ async def test_what_an_mta_is_still_to_serve_is_not_pruned(database: Database) -
 
 async def test_an_mta_that_is_gone_keeps_nothing(database: Database) -> None:
     async with database.editor() as editor:
-        store = editor._store
+        store, now = editor._store, datetime.now(UTC)
         await store.put_mta(mta("mx1"))
         for number in range(3):
             await editor.edit(lambda _, n=number: [put_rule(f"a{n}")], author="test")  # type: ignore[misc]
-            await store.create_push(number + 1, "test", ["mx1"], NOW)
-        await store.delete_mta("mx1", NOW)
-        tomorrow = datetime.now(UTC) + timedelta(days=1)
-        assert await store.prune(1, tomorrow - timedelta(days=2)) == 0
+            await store.create_push(number + 1, "test", ["mx1"], now)
+        await store.delete_mta("mx1", now)
+        assert await store.prune(1, now - timedelta(days=1)) == 0
         assert len(await store.pushes(9)) == 3, "they are young"
-        assert await store.prune(1, tomorrow) == 2
+        assert await store.prune(1, now + timedelta(days=1)) == 2
         assert await store.pushes(9) == ()
