@@ -14,6 +14,8 @@ BIN    := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 TESTS  ?=
+# Tests wait as often as they compute: one process more than there are processors.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export UV_NO_PROGRESS = 1
@@ -45,7 +47,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@VENV=$(VENV) scripts/services.sh
-	@VENV=$(VENV) $(BIN)/python -m pytest $(TESTS)
+	@VENV=$(VENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

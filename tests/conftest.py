@@ -1,7 +1,8 @@
-"""What every test shares: a skip is never silent, chance is repeatable, async tests run on asyncio."""
+"""What every test shares: no skip is silent, chance is repeatable, what was counted is printed."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ _NOT_INSTALLED = Path(os.environ.get("VENV", ".venv"), ".not-installed")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+Tell = Callable[[str], None]
+_TOLD = "told"
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Take a line that is printed at the end, whatever process the test runs in."""
+    return partial(record_property, _TOLD)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -46,6 +57,23 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _print_told(terminalreporter)
+    _print_skipped(terminalreporter)
+
+
+def _print_told(terminalreporter: pytest.TerminalReporter) -> None:
+    told: dict[str, list[str]] = {}
+    for report in (each for found in terminalreporter.stats.values() for each in found):
+        if getattr(report, "when", None) == "call":
+            lines = [str(line) for name, line in report.user_properties if name == _TOLD]
+            told.setdefault(report.nodeid.partition("::")[0], []).extend(lines)
+    for file, lines in sorted(told.items()):
+        if lines:
+            terminalreporter.section(f"told by {file}")
+            terminalreporter.write_line("\n".join(lines))
+
+
+def _print_skipped(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if not skipped:
         return

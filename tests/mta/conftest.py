@@ -1,6 +1,6 @@
 """What tests with a real daemon share: a machine inside, and what stands around the daemon there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,7 @@ from tests.mta.bed.namespace import Namespace, missing
 from tests.mta.bed.sinks import Sinks
 from tests.mta.bed.smtpd import CIPHERS_6_8, Smtpd
 
-Report = Callable[[str], None]
-
 _HERE = Path(__file__).parent
-_LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,24 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker("mta")
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_LINES] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = terminalreporter.config.stash[_LINES]
-    if lines:
-        terminalreporter.section("PARITY WITH A REAL OPENSMTPD")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture(scope="session")
-def parity_report(pytestconfig: pytest.Config) -> Report:
-    """Take a line that is printed at the end, whether the tests fail or not."""
-    return pytestconfig.stash[_LINES].append
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ must arrive where that agent says it goes (unless smtpd was not touched). The pu
 """
 
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from app.agent.apply import PREPARING, RESTORING, SWITCHING
+from tests.conftest import Tell
 from tests.mta.agents.machine import A, B, Machine
 from tests.mta.agents.wanting import relay_map, rule, wanted
 from tests.mta.bed.namespace import Namespace
@@ -132,16 +132,13 @@ def kill_at_every_call(pusher: Pusher) -> tuple[int, int]:
     return calls.total(), kills
 
 
-def test_killed_at_any_call_that_changes_the_disk_nothing_is_torn(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-):
+def test_killed_at_any_call_that_changes_the_disk_nothing_is_torn(machine: Machine, tell: Tell):
     pusher = Pusher(machine)
     calls, kills = kill_at_every_call(pusher)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\n{calls} calls that change the disk in a push, {kills} kills, "
-            f"{len(pusher.torn)} torn, {len(pusher.diverged)} diverged\n"
-        )
+    tell(
+        f"{calls} calls that change the disk in a push, {kills} kills, "
+        f"{len(pusher.torn)} torn, {len(pusher.diverged)} diverged"
+    )
     assert (pusher.torn, pusher.diverged) == ([], [])
     assert kills == calls > 30
 
@@ -156,9 +153,7 @@ ERRORS = {
 }
 
 
-def test_whatever_call_the_disk_refuses_the_agent_says_what_is_so(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-):
+def test_whatever_call_the_disk_refuses_the_agent_says_what_is_so(machine: Machine, tell: Tell):
     """`applied` is served, and anything else is not; the next push finds nothing in its way."""
     pusher = Pusher(machine)
     calls = calls_of_a_push(pusher)
@@ -173,8 +168,7 @@ def test_whatever_call_the_disk_refuses_the_agent_says_what_is_so(
             said[state] += 1
             if (state == "applied") != done["is_new"]:
                 lies.append(f"{call} {nth}: {state}")
-    with capsys.disabled():
-        sys.stdout.write(f"\n{said.total()} calls refused by the disk: {dict(said)}\n")
+    tell(f"{said.total()} calls refused by the disk: {dict(said)}")
     assert (lies, pusher.torn, pusher.diverged) == ([], [], [])
     assert said["failed"] > 20
 

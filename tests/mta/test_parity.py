@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.mta.conftest import Report
+from tests.conftest import Tell
 from tests.mta.parity.campaign import (
     ENVELOPES,
     TABLES,
@@ -35,16 +35,14 @@ def ward() -> Iterator[Ward]:
 
 
 @pytest.fixture(scope="module")
-def campaign(ward: Ward, parity_report: Report) -> Campaign:
+def campaign(ward: Ward) -> Campaign:
     seed = int(os.environ.get("RELAYMAP_PARITY_SEED", "0")) or secrets.randbelow(2**31) + 1
-    parity_report(f"seed {seed}: RELAYMAP_PARITY_SEED={seed} repeats it")
-    finished = run(seed, ward)
-    for line in report(finished):
-        parity_report(line)
-    return finished
+    return run(seed, ward)
 
 
-def test_where_resolve_says_mail_goes_is_where_it_arrives(campaign: Campaign):
+def test_where_resolve_says_mail_goes_is_where_it_arrives(campaign: Campaign, tell: Tell):
+    for line in report(campaign):
+        tell(line)
     assert len(campaign.trials) >= TABLES
     assert campaign.envelopes >= TABLES * ENVELOPES >= 400
     found = disagreements(campaign.trials)
@@ -65,7 +63,7 @@ def test_counts_agree_with_shares(campaign: Campaign):
 def test_a_core_that_is_wrong_in_one_place_disagrees_with_the_daemon(
     campaign: Campaign,
     monkeypatch: pytest.MonkeyPatch,
-    parity_report: Report,
+    tell: Tell,
     mutation: Mutation,
 ):
     if mutation.of_core is not None:
@@ -75,7 +73,7 @@ def test_a_core_that_is_wrong_in_one_place_disagrees_with_the_daemon(
             assert rendered(trial.table, trial.target) == trial.files
     seen_wrong = [replace(trial, table=mutation.of_table(trial.table)) for trial in campaign.trials]
     found = disagreements(seen_wrong)
-    parity_report(f"{len(found):4d} disagreements: {mutation}")
+    tell(f"{len(found):4d} disagreements: {mutation}")
     assert found
 
 

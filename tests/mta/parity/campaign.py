@@ -162,6 +162,7 @@ def report(campaign: Campaign) -> list[str]:
     fates = Counter(str(seen.fate) for trial in campaign.trials for seen in trial.outcome.seen)
     bounces = sum(b is not None for trial in campaign.trials for b in trial.outcome.bounces)
     seen = ", ".join(f"{n} {fate}" for fate, n in sorted(fates.items()))
+    seed = f"seed {campaign.seed}: RELAYMAP_PARITY_SEED={campaign.seed} repeats it"
     summary = (
         f"{campaign.envelopes} envelopes through {len(campaign.trials)} routing tables: {seen};"
         f" {bounces} bounces taken"
@@ -169,4 +170,4 @@ def report(campaign: Campaign) -> list[str]:
     cells = [f"{campaign.hits[name]:4d} {name}" for name in REQUIRED]
     third = -(-len(cells) // 3)
     rows = (cells[row::third] for row in range(third))
-    return [summary, *("".join(f"{cell:34}" for cell in row).rstrip() for row in rows)]
+    return [seed, summary, *("".join(f"{cell:34}" for cell in row).rstrip() for row in rows)]
