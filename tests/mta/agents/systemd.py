@@ -1,9 +1,10 @@
 """A real systemd as the first process of a container inside a namespace, with our units in it."""
 
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -56,6 +57,8 @@ class Systemd:
     namespace: Namespace
     entering: Inside
     group: str
+    units: frozenset[str]
+    others: frozenset[Path]
 
     @classmethod
     def open(cls, namespace: Namespace, units: Mapping[str, str]) -> Self:
@@ -64,15 +67,18 @@ class Systemd:
             path = namespace.outside(f"{UNITS}/{name}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
+        names = frozenset(name.partition(".d/")[0] for name in units)
+        others = frozenset(_private_tmp(names))
         group = f"bed-{os.getpid()}-{time.monotonic_ns()}"
         with namespace.outside(_LOG).open("ab") as log:
             argv = ["sh", "-c", _ENTER, "sh", group]
-            systemd = cls(namespace, namespace.popen(argv, stdout=log, stderr=log), group)
+            entering = namespace.popen(argv, stdout=log, stderr=log)
+        systemd = cls(namespace, entering, group, names, others)
         systemd.until(lambda: systemd.ctl("is-active", "bed.target") == "active")
         return systemd
 
     def close(self) -> None:
-        """End it and all that it started, and remove its control groups."""
+        """End it and all that it started, and remove what it made outside the container."""
         self.entering.send(signal.SIGKILL)  # unshare(1) waits through any other
         self.entering.wait()
         limit = time.monotonic() + _LIMIT_S
@@ -82,6 +88,8 @@ class Systemd:
                 _remove_group(path, limit)
             if root.is_dir():
                 _remove_group(root, limit)
+        for path in frozenset(_private_tmp(self.units)) - self.others:
+            shutil.rmtree(path)
 
     def ctl(self, *words: str) -> str:
         """What systemctl answers."""
@@ -128,6 +136,13 @@ class Systemd:
             if facts["Name"].strip() == "systemd" and seen_as[-1] == "1":
                 return seen_as[-2]
         return None
+
+
+def _private_tmp(units: frozenset[str]) -> Iterator[Path]:
+    """The directories that PrivateTmp= of these units made: the container shares them with us."""
+    for unit in units:
+        for top in ("/tmp", "/var/tmp"):
+            yield from Path(top).glob(f"systemd-private-*-{unit}-*")
 
 
 def _remove_group(path: Path, limit: float) -> None:
