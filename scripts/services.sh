@@ -17,6 +17,8 @@ need strace strace
 need ip iproute2
 need unshare util-linux
 need systemd-analyze systemd
+need curl curl
+[ -e /etc/services ] || missing="$missing netbase"
 
 [ -n "$missing" ] || exit 0
 

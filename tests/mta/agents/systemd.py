@@ -96,7 +96,7 @@ class Systemd:
         found = self._first_process()
         if found is None:
             return ""
-        argv = ["nsenter", f"--target={found}", "-m", "-p", "-C", "systemctl", *words]
+        argv = ["nsenter", f"--target={found}", "-m", "-p", "-C", "-r", "systemctl", *words]
         return self.namespace.run(argv, check=False).stdout.strip()
 
     def shown(self, unit: str, what: str) -> str:

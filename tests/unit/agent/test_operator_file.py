@@ -55,7 +55,13 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path: Path):
         ("listen on 192.0.2.1", [Listener("192.0.2.1", 25, greets=True)]),
         ("listen on 192.0.2.1 port 587 tls pki x", [Listener("192.0.2.1", 587, greets=True)]),
         ("listen on 192.0.2.1 smtps pki x", [Listener("192.0.2.1", 465, greets=False)]),
-        ("listen on 0.0.0.0 port smtp", [Listener("127.0.0.1", 25, greets=True)]),
+        pytest.param(
+            "listen on 0.0.0.0 port smtp",
+            [Listener("127.0.0.1", 25, greets=True)],
+            marks=pytest.mark.skipif(
+                not Path("/etc/services").exists(), reason="not installed: netbase"
+            ),
+        ),
         ("listen on :: port 26", [Listener("::1", 26, greets=True)]),
         ("listen on mx.test proxy-v2", [Listener("mx.test", 25, greets=False)]),
         ("listen on 192.0.2.1 port no-such-service", []),
