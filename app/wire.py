@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 
 def _whole(text: str) -> str:
-    """The text with `?` for each half of a character: no database and no socket takes one."""
-    return text.encode("utf-8", "replace").decode()
+    """The text with `?` for half a character and for NUL: no socket, or no database, takes one."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 Text = Annotated[str, AfterValidator(_whole)]

@@ -183,7 +183,8 @@ def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ..
     Writes that change nothing leave no change.
 
     Raises:
-        Unknown: a write deletes, or needs, something that is not there.
+        Unknown: a write deletes, or needs, something that is not there; it points to the n-th of
+            several.
         Invalid: a table that has entries would get another key, or the relays of a map would not
             go together; pointers are into the body of the only write, or below
             `/changes/{n}/body` of the n-th of several.
@@ -198,6 +199,8 @@ def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ..
         except Invalid as invalid:
             base = f"/changes/{position}/body" if len(listed) > 1 else ""
             raise Invalid(tuple(fault.under(base) for fault in invalid.faults)) from None
+        except Unknown as unknown:
+            raise Unknown(unknown.kind, f"/changes/{position}" if len(listed) > 1 else "") from None
         for step in steps:
             if len(listed) > 1:
                 _make(table, step)

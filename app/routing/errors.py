@@ -69,13 +69,15 @@ class Unknown(ControlError):
 
     Attributes:
         kind: what was looked for, in the words of the field: "relay map", "rule", ….
+        pointer: RFC 6901 pointer to what names it, in a body of many writes; "" otherwise.
     """
 
     code = "not-found"
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, pointer: str = "") -> None:
         super().__init__(f"there is no {kind} of that name")
         self.kind = kind
+        self.pointer = pointer
 
 
 class NameTaken(ControlError):
@@ -121,7 +123,7 @@ class LimitReached(ControlError):
     code = "limit-reached"
 
     def __init__(self, kind: str, limit: int) -> None:
-        super().__init__(f"there are {limit} of {kind} already, which is the limit")
+        super().__init__(f"there are {limit} {kind} already, which is the limit")
 
 
 class CredentialMissing(ControlError):

@@ -34,6 +34,7 @@ class PushMissed(ControlError):
 
     Attributes:
         push: as it stands.
+        headers: of the write that was made before it, by name.
     """
 
     def __init__(self, push: PushRow) -> None:
@@ -41,6 +42,7 @@ class PushMissed(ControlError):
         listed = ", ".join(behind[:_SHOWN])
         super().__init__(f"push {push.id} is not applied everywhere: {listed}")
         self.push = push
+        self.headers: dict[str, str] = {}
 
 
 class PushRefused(PushMissed):

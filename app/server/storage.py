@@ -24,6 +24,9 @@ from app.routing.errors import ControlError
 from app.server.live import Snapshot
 from app.wire import LineState, Reload, Report
 
+MAX_MTAS = 1_000
+"""How many are promised to work."""
+
 
 class StorageTrouble(ControlError):
     """The database cannot serve now; reads of routing go on without it."""

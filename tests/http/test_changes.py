@@ -191,3 +191,45 @@ async def test_a_thousand_writes_are_one_edit(api: httpx.AsyncClient) -> None:
     answer = await change(api, *writes)
     assert (answer.status_code, len(answer.json()["changes"])) == (200, 1000)
     assert await head(api) == 1
+
+
+async def test_what_is_not_there_is_said_of_the_change_that_names_it(
+    api: httpx.AsyncClient,
+) -> None:
+    await shop(api)
+    for missing in (
+        {"delete": "rules/none"},
+        {"delete": "relay-maps/none/relays/a"},
+        {"put": "tables/none/entries/a.example", "body": {"via": "mx"}},
+        {"put": "relay-maps/mxmap/relays/none/state", "body": {"state": "active"}},
+    ):
+        for before in ([], [{"delete": "rules/shop-out"}]):
+            answer = await change(api, *before, missing)
+            assert answer.status_code == 404
+            member = "delete" if "delete" in missing else "put"
+            place = f"/changes/{len(before)}/{member}"
+            assert pointers(answer) == [("body", place, "not-found")]
+
+
+async def test_the_key_of_an_entry_is_compared_as_it_means(api: httpx.AsyncClient) -> None:
+    await made(api, "tables/t", {"key": "recipient-domain"})
+    for key, given in (
+        ("EXAMPLE.org", "example.ORG"),
+        ("b%C3%BCcher.example", "xn--bcher-kva.example"),
+    ):
+        body = {"via": "mx", "key": given}
+        assert (
+            await change(api, {"put": f"tables/t/entries/{key}", "body": body})
+        ).status_code == 200
+    other = {"put": "tables/t/entries/a.example", "body": {"via": "mx", "key": "b.example"}}
+    assert pointers(await change(api, other)) == [("body", "/changes/0/body/key", "name-differs")]
+
+
+async def test_a_map_that_is_put_twice_keeps_the_names_of_its_relays(
+    api: httpx.AsyncClient,
+) -> None:
+    named = {"relays": [{"name": "a", "url": "smtp://nm.example"}]}
+    again = {"relays": [{"url": "smtp://nm.example", "weight": 2}]}
+    puts = [{"put": "relay-maps/nm", "body": body} for body in (named, again)]
+    assert (await change(api, *puts)).status_code == 200
+    assert (await api.get("/v1/relay-maps/nm")).json()["relays"][0]["name"] == "a"

@@ -129,3 +129,12 @@ async def test_a_password_is_not_used_where_nobody_checks_certificates(
     assert answer.json()["errors"][0]["code"] == "credential-needs-verify"
     await made(api, "credentials/acct", CREDENTIAL | {"allow_unverified": True})
     assert (await api.patch("/v1/rules/shop-out", json=action)).status_code == 200
+
+
+async def test_hosts_that_are_taken_away_are_refused_with_where_they_are_used(
+    api: httpx.AsyncClient,
+) -> None:
+    await shop(api)
+    answer = await api.put(URL, json=CREDENTIAL | {"hosts": ["other.example"]})
+    assert pointers(answer) == [("body", "", "credential-not-for-host")]
+    assert "relay-maps/mxmap" in answer.json()["errors"][0]["detail"]

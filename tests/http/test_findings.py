@@ -54,3 +54,34 @@ async def test_findings_are_paged(api: httpx.AsyncClient) -> None:
     subjects = [f["subject"] for f in first["items"] + rest["items"]]
     assert subjects == ["relay-maps/a", "relay-maps/b", "relay-maps/c"]
     assert rest["next_cursor"] is None
+
+
+async def test_pages_of_findings_lose_none(api: httpx.AsyncClient) -> None:
+    """A rule that an MTA cannot be told for two reasons is two findings, whatever the page."""
+    mixed = {"relays": [{"url": "smtps://a.example"}, {"url": "smtp://b.example"}]}
+    await made(api, "relay-maps/mxmap", mixed | {"policy": "hash", "hash_key": "sender"})
+    await made(api, "rules/r", {"action": {"kind": "relay", "via": "map:mxmap"}})
+    await (await Agent.of(api, "mx-out-1")).tell()
+    whole = await findings(api)
+    assert len([found for found in whole if found[2] == "mx-out-1"]) >= 2
+    paged: list[tuple[str, str, str | None]] = []
+    url: str | None = "/v1/findings?limit=1"
+    while url:
+        answer = (await api.get(url)).json()
+        paged += [(f["code"], f["subject"], f["mta"]) for f in answer["items"]]
+        following = answer["next_cursor"]
+        url = f"/v1/findings?limit=1&cursor={following}" if following else None
+    assert sorted(paged, key=str) == sorted(whole, key=str)
+
+
+async def test_a_dry_run_lists_what_its_header_counts(api: httpx.AsyncClient) -> None:
+    await made(api, "relay-maps/mxmap", WEIGHTED)
+    await made(api, "rules/r", {"action": {"kind": "relay", "via": "map:mxmap"}})
+    await made(api, "rules/s", {"action": {"kind": "reject"}})
+    await (await Agent.of(api, "mx-out-1")).tell()
+    deleted = await api.delete("/v1/rules/s?dry_run=true")
+    changed = await api.post("/v1/changes?dry_run=true", json={"changes": [{"delete": "rules/s"}]})
+    for answer in (deleted, changed):
+        listed = answer.json()["findings"]
+        assert len(listed) == int(answer.headers["Relay-Findings"])
+        assert "mx-out-1" in {found["mta"] for found in listed}

@@ -101,3 +101,13 @@ async def test_a_dry_run_imports_nothing(api: httpx.AsyncClient) -> None:
     answer = await imported(api, "smtp://a.example", "?dry_run=true")
     assert [relay["name"] for relay in answer.json()["relays"]] == ["a.example"]
     assert await head(api) == before
+
+
+async def test_what_the_routing_says_of_a_relay_is_said_of_its_line(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    bad = ["smtps://mx7.example.net", "tls://acct@evil.example"]
+    answer = await imported(api, f"# ours\n{bad[0]}\n{bad[1]}\n")
+    assert pointers(answer) == [("body", "", "credential-not-for-host")]
+    assert answer.json()["errors"][0]["detail"].startswith("line 3: ")
+    answer = await api.post(IMPORT, json={"urls": bad})
+    assert pointers(answer) == [("body", "/urls/1", "credential-not-for-host")]

@@ -5,6 +5,8 @@ import re
 import httpx
 import pytest
 
+from app.server.api.services import Services
+from app.server.storage import MtaRow
 from app.wire import LineState, MtaState, TombstoneMessage
 from tests.http.agents import Agent
 from tests.http.conftest import Clock
@@ -245,3 +247,41 @@ async def test_tombstones_of_the_agent_are_in_the_preview(api: httpx.AsyncClient
     conf = await conf_of(api)
     assert f'action "rm-r9" {line}' in conf
     assert "/bin/sh" not in conf
+
+
+async def test_if_match_on_an_mta_is_met_by_its_being_there_alone(api: httpx.AsyncClient) -> None:
+    url = "/v1/mtas/mx-out-1"
+    absent = await api.put(url, json={}, headers={"If-Match": "*"})
+    assert (absent.status_code, absent.json()["code"]) == (412, "nothing-matches")
+    assert (await api.put(url, json={})).headers["Relay-Changed"] == "true"
+    assert (await api.put(url, json={}, headers={"If-Match": "*"})).status_code == 200
+    tag = {"If-Match": '"1-abcd"'}
+    assert (await api.put(url, json={}, headers=tag)).status_code == 412
+    change = {"description": "x"}
+    assert (await api.patch(url, json=change, headers=tag)).status_code == 412
+    assert (await api.delete(url, headers=tag)).status_code == 412
+    assert (await api.get(url)).json()["description"] == ""
+    assert (await api.put(url, json={}, headers={"If-None-Match": "odd"})).status_code == 422
+    assert (await api.put(url, json={}, headers={"If-None-Match": "*"})).status_code == 412
+    assert (await api.put(url, json={}, headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+async def test_what_changes_nothing_of_an_mta_says_so(api: httpx.AsyncClient) -> None:
+    await put(api, "mtas/mx-out-1", {"description": "x"})
+    same = await put(api, "mtas/mx-out-1", {"description": "x"})
+    assert same.headers["Relay-Changed"] == "false"
+    patched = await api.patch("/v1/mtas/mx-out-1", json={"description": "x"})
+    assert patched.headers["Relay-Changed"] == "false"
+    patched = await api.patch("/v1/mtas/mx-out-1", json={"description": "y"})
+    assert patched.headers["Relay-Changed"] == "true"
+
+
+async def test_a_dry_run_is_refused_where_the_real_one_would_be(
+    api: httpx.AsyncClient, services: Services
+) -> None:
+    now = services.now()
+    for number in range(1000):
+        services.fleet.joined(MtaRow(f"m{number}", "opensmtpd", "", now, now))
+    for query in ("?dry_run=true", ""):
+        answer = await api.put(f"/v1/mtas/over{query}", json={})
+        assert (answer.status_code, answer.json()["code"]) == (409, "limit-reached")

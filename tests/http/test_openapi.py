@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from app.server.api.app import routes_only
+from app.server.api.openapi import models_of
+from app.server.api.schemas.model import Model
 from app.server.storage import TokenRow
 from tests.http.agents import Agent
 from tests.http.compatibility import broken_promises
@@ -187,6 +189,15 @@ def test_schemas_suit_generated_clients(name: str) -> None:
     if name.endswith(("Out", "Page")):
         assert set(schema["required"]) == set(schema["properties"]), "an answer has all of them"
         assert "additionalProperties" not in schema
+
+
+def test_every_example_is_whole_and_of_its_model() -> None:
+    examples = {model: model.EXAMPLE for model in models_of(Model) if model.EXAMPLE is not None}
+    assert len(examples) > 40
+    for model, example in examples.items():
+        model.model_validate_json(json.dumps(example))
+        if model.__name__ in SCHEMAS:
+            assert SCHEMAS[model.__name__]["examples"] == [example], "nulls are part of it"
 
 
 def test_the_document_is_served_without_a_token_as_it_is_committed() -> None:

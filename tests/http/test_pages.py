@@ -111,3 +111,18 @@ async def test_a_page_goes_on_where_it_was_whatever_came_and_went(
     await made(api, "relay-maps/aa", PLAIN_MAP)
     rest = (await api.get(f"/v1/relay-maps?cursor={first['next_cursor']}")).json()
     assert [item["name"] for item in rest["items"]] == ["c"]
+
+
+@pytest.mark.parametrize("number", [10**30, -(10**30), 2**63, -1])
+async def test_a_number_that_no_database_holds_is_no_cursor(
+    api: httpx.AsyncClient, number: int
+) -> None:
+    for of in ("pushes", "revisions"):
+        answer = await api.get(f"/v1/{of}?cursor={cursor(of, number)}")
+        assert pointers(answer) == [("query", "/cursor", "bad-cursor")]
+
+
+async def test_a_cursor_that_is_nested_without_end_is_none(api: httpx.AsyncClient) -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 1500).decode()
+    answer = await api.get(f"/v1/relay-maps?cursor={deep}")
+    assert pointers(answer) == [("query", "/cursor", "bad-cursor")]

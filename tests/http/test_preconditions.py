@@ -187,3 +187,28 @@ def test_tags_are_compared_strongly_and_weakly() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("given", ['"99-zzzz"', "*"])
+async def test_nothing_that_is_not_there_matches(api: httpx.AsyncClient, given: str) -> None:
+    body = {"name": "mxmap", **PLAIN_MAP}
+    answer = await api.post("/v1/relay-maps", json=body, headers={"If-Match": given})
+    assert (answer.status_code, answer.json()["code"]) == (412, "revision-moved")
+    assert (await api.get(MAP)).status_code == 404
+
+
+async def test_the_lines_of_a_header_are_one_list(api: httpx.AsyncClient) -> None:
+    tag = (await api.put(MAP, json=PLAIN_MAP)).headers["ETag"]
+    lines = [("If-None-Match", '"zzz"'), ("If-None-Match", tag)]
+    assert (await api.put(MAP, json=PLAIN_MAP, headers=lines)).status_code == 412
+    lines = [("If-Match", '"zzz"'), ("If-Match", tag)]
+    assert (await api.put(MAP, json=PLAIN_MAP, headers=lines)).status_code == 200
+    lines = [("If-None-Match", '"zzz"'), ("If-None-Match", "*")]
+    assert (await api.put(MAP, json=PLAIN_MAP, headers=lines)).status_code == 422
+
+
+async def test_a_body_where_none_is_taken_is_refused(api: httpx.AsyncClient) -> None:
+    """The reason of a restore is in a header; in a body it would be lost."""
+    answer = await api.post("/v1/revisions/0/restore", json={"message": "back"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "bad-media-type")
+    assert "Relay-Message" in answer.json()["detail"]

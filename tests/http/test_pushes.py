@@ -373,3 +373,27 @@ async def test_a_report_of_a_push_that_never_was_changes_nothing(
 ) -> None:
     said = PushReport(push=999, state=LineState.APPLIED, reload=Reload.NONE)
     assert (await agent.tell(said)).status_code == 204
+
+
+async def test_a_write_whose_push_is_missed_says_that_it_is_made(
+    api: httpx.AsyncClient, agent: Agent
+) -> None:
+    """The headers of the write stand in the problem of its push."""
+    await route_mail(api)
+    await agent.tell()
+    body = {"match": {"tags": ["new"]}, "action": {"kind": "relay", "via": "map:mxmap"}}
+
+    async def refuse() -> None:
+        wanted = await agent.ask(5)
+        assert wanted is not None
+        await agent.begin(wanted)
+        await agent.end(wanted, LineState.REFUSED, detail="not today")
+
+    answer, _ = await asyncio.gather(api.put("/v1/rules/new?push=wait", json=body), refuse())
+    assert (answer.status_code, answer.json()["code"]) == (424, "push-refused")
+    stored = await api.get("/v1/rules/new")
+    assert answer.headers["Location"] == "/v1/rules/new"
+    assert answer.headers["ETag"] == stored.headers["ETag"]
+    assert answer.headers["Relay-Revision"] == "3"
+    assert answer.headers["Relay-Changed"] == "true"
+    assert answer.headers["Relay-Push"] == str(answer.json()["push"]["id"])

@@ -194,3 +194,50 @@ async def test_tokens_are_listed_page_by_page(api: httpx.AsyncClient) -> None:
         path = page.links.get("next", {}).get("url", "")
     assert len(seen) == len(set(seen)) == 6
     assert wanted < set(seen)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        1_900_000_000,
+        1.9e9,
+        "1900000000",
+        "2030-01-01 00:00:00Z",
+        "2030-01-01T00:00:00",
+        "2030-02-30T00:00:00Z",
+        "2030-01-01T24:00:01Z",
+        "9999-12-31T23:59:59-23:59",
+        "2030-01-01T00:00:00Z\n",
+        "٢030-01-01T00:00:00Z",
+        True,
+        {},
+    ],
+)
+async def test_what_is_no_time_of_rfc_3339_is_refused(api: httpx.AsyncClient, time: object) -> None:
+    await Agent.of(api, "mx1")
+    for path, body in (("tokens", {"name": "x", "scopes": ["resolve"]}), ("mtas/mx1/token", {})):
+        answer = await api.post(f"/v1/{path}", json=body | {"expires_at": time})
+        assert answer.status_code == 422, answer.text
+        assert [(e["pointer"], e["code"]) for e in answer.json()["errors"]] == [
+            ("/expires_at", "bad-time")
+        ]
+
+
+async def test_times_are_answered_in_utc(api: httpx.AsyncClient) -> None:
+    made = await make(api, "resolve", expires_at="2130-01-01T00:00:00+02:00")
+    assert made["expires_at"] == "2129-12-31T22:00:00Z"
+
+
+async def test_an_answer_can_be_sent_back(api: httpx.AsyncClient) -> None:
+    made = await make(api, "resolve")
+    assert (await api.post("/v1/tokens", json=made)).status_code == 201
+    await Agent.of(api, "mx1")
+    own = (await api.post("/v1/mtas/mx1/token")).json()
+    assert (await api.post("/v1/mtas/mx1/token?dry_run=true", json=own)).status_code == 409
+    assert (await api.delete(f"/v1/tokens/{own['id']}")).status_code == 204
+    assert (await api.post("/v1/mtas/mx1/token", json=own)).status_code == 201
+
+
+@pytest.mark.parametrize("odd", ["%00", "%ff", "x" * 500, "%2e%2e"])
+async def test_an_id_that_no_token_has_is_not_found(api: httpx.AsyncClient, odd: str) -> None:
+    assert (await api.delete(f"/v1/tokens/{odd}")).status_code == 404

@@ -64,11 +64,18 @@ class Ready:
     Attributes:
         deletes: it is no put.
         value: what is put; None for a delete, and for the state `active`.
+        key: of an entry, as its body says it too; None where it does not.
     """
 
     target: Target
     deletes: bool
     value: Given = None
+    key: str | None = None
+
+    @property
+    def member(self) -> str:
+        """The member of a change that names the target."""
+        return "delete" if self.deletes else "put"
 
 
 def parse_target(text: str) -> Target:
@@ -116,10 +123,8 @@ def _table(target: Target, given: JsonValue) -> Value:
     return body.value(target.name)
 
 
-def _entry(target: Target, given: JsonValue) -> Value:
-    body = checked(EntryIn, given)
-    same_name(body.key, target.member, "key")
-    return body.value()
+def _entry(_: Target, given: JsonValue) -> Value:
+    return checked(EntryIn, given).value()
 
 
 def _rule(target: Target, given: JsonValue) -> Value:
@@ -162,8 +167,10 @@ def _ready(write: WriteIn) -> Ready:
         target = parse_target(str(getattr(write, member)))
         if member == "delete":
             return Ready(target, deletes=True)
-        value = _VALUES[target.what](target, write.given())
-        return Ready(target, deletes=False, value=value)
+        given = write.given()
+        value = _VALUES[target.what](target, given)
+        key = given.get("key") if target.what == "entries" and isinstance(given, dict) else None
+        return Ready(target, deletes=False, value=value, key=key if isinstance(key, str) else None)
     except Refused as refused:
         raise Invalid((refused.fault.under(f"/{member}"),)) from None
     except RequestValidationError as error:
@@ -198,18 +205,22 @@ class Batch:
             Unknown: one needs something that is not there.
             Invalid: a key is none of its table; the relays of a map do not go together.
         """
-        self._table = table
+        self._now = table
+        self._done = 0
+        self._ready = ready
         self.writes: list[Write] = []
         self.positions: list[int] = []
         for position, each in enumerate(ready):
             try:
                 steps = self._writes(each)
             except Refused as refused:
-                member = "delete" if each.deletes else "put"
-                raise Invalid((refused.fault.under(f"/changes/{position}/{member}"),)) from None
+                member = f"/changes/{position}/{each.member}"
+                raise Invalid((refused.fault.under(member),)) from None
             except Invalid as invalid:
                 base = f"/changes/{position}/body"
                 raise Invalid(tuple(fault.under(base) for fault in invalid.faults)) from None
+            except Unknown as unknown:
+                raise Unknown(unknown.kind, f"/changes/{position}/{each.member}") from None
             self.writes.extend(steps)
             self.positions.extend([position] * len(steps))
 
@@ -225,6 +236,23 @@ class Batch:
             case _:
                 return fault
 
+    def absent(self, unknown: Unknown) -> Unknown:
+        """What an edit with these writes did not find, at the change that names it."""
+        written = int(unknown.pointer.rpartition("/")[2] or 0)
+        position = self.positions[written]
+        return Unknown(unknown.kind, f"/changes/{position}/{self._ready[position].member}")
+
+    def _so_far(self) -> RoutingTable:
+        """The routing after the writes that were found so far."""
+        while self._done < len(self.writes):
+            write = self.writes[self._done]
+            try:
+                self._now = apply(self._now, changes_of(self._now, [write]))
+            except (Unknown, Invalid):
+                break  # the edit will say so, at the place of this write
+            self._done += 1
+        return self._now
+
     def _writes(self, each: Ready) -> Sequence[Write]:
         target, value = each.target, each.value
         if target.what == "relays":
@@ -232,18 +260,21 @@ class Batch:
                 return [PutRelay(target.name, value)]
             return [DeleteRelay(target.name, target.member)]
         if target.what == "state" and value is None:
-            now = apply(self._table, changes_of(self._table, self.writes))
-            return state_writes(now, target.name, target.member, None)
-        subject = self._subject(target)
+            return state_writes(self._so_far(), target.name, target.member, None)
+        subject = self._subject(each)
         if isinstance(value, RelayMapIn):
-            return [Put(subject, value.value(target.name, self._table.maps.get(target.name)))]
+            return [Put(subject, value.value(target.name, self._so_far().maps.get(target.name)))]
         if value is None or isinstance(value, Relay):
             return [Delete(subject)]
         return [Put(subject, value)]
 
-    def _subject(self, target: Target) -> Subject:
+    def _subject(self, each: Ready) -> Subject:
+        target = each.target
         if target.what == "entries":
-            key = parse_key(self._key_of(target.name), target.member)
+            kind = self._key_of(target.name)
+            key = parse_key(kind, target.member)
+            if each.key is not None:
+                same_name(parse_key(kind, each.key), key, "key")
             return Subject(Kind.ENTRY, target.name, key)
         if target.what == "state":
             return Subject(Kind.RELAY_STATE, target.name, target.member)
@@ -256,6 +287,6 @@ class Batch:
                 if isinstance(write, Put) and isinstance(write.value, Table):
                     return write.value.key
                 raise Unknown("table")
-        if name not in self._table.tables:
+        if name not in self._now.tables:
             raise Unknown("table")
-        return self._table.tables[name].key
+        return self._now.tables[name].key

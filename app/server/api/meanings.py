@@ -80,6 +80,10 @@ MEANINGS: dict[str, Meaning] = {
         "Send JSON as application/json (`curl --json`), uncompressed. PATCH takes"
         " application/merge-patch+json too.",
     ),
+    "nothing-matches": Meaning(
+        "Nothing can match that",
+        "MTAs have no entity tag. `If-Match: *` asks that the MTA is there; nothing else is met.",
+    ),
     "precondition-needed": Meaning(
         "If-Match is needed", "This server's settings demand it of every write (RFC 6585)."
     ),

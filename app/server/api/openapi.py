@@ -1,12 +1,14 @@
 """The OpenAPI document: what FastAPI makes, put into the form that generated clients need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from app.server.api.schemas.model import Model
 from app.server.api.schemas.relay_map import RelayList
 
 Json = dict[str, Any]
@@ -85,12 +87,10 @@ def document(app: FastAPI, made: Json) -> Json:
     schemas |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
     for model in _READ_BY_HAND:
         schemas[model.__name__] = model.model_json_schema()
-    for schema in schemas.values():
-        for member in schema.get("properties", {}).values():
-            member.pop("title", None)
-    schemas.get("Report", {}).update(examples=[_REPORT])
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    for name, schema in schemas.items():
+        _finish_schema(name, schema)
     for route in _api_routes(app):
         for method in route.methods or ():
             operation = made["paths"].get(route.path_format, {}).get(method.lower())
@@ -99,6 +99,27 @@ def document(app: FastAPI, made: Json) -> Json:
     made["components"]["schemas"] = dict(sorted(schemas.items()))
     made["paths"] = dict(sorted(made["paths"].items()))
     return made
+
+
+def _finish_schema(name: str, schema: Json) -> None:
+    for member in schema.get("properties", {}).values():
+        member.pop("title", None)
+    example = _examples().get(name)
+    if example is not None:
+        schema["examples"] = [example]
+
+
+@cache
+def _examples() -> Mapping[str, object]:
+    """By schema: FastAPI leaves out of examples what is null, and null means something."""
+    return {"Report": _REPORT} | {model.__name__: model.EXAMPLE for model in models_of(Model)}
+
+
+def models_of(model: type[Model]) -> Iterator[type[Model]]:
+    """Every model below one."""
+    for each in model.__subclasses__():
+        yield each
+        yield from models_of(each)
 
 
 def _api_routes(app: FastAPI) -> Iterator[APIRoute]:
@@ -126,11 +147,13 @@ def _say_scopes(operation: Json, route: APIRoute) -> None:
     if not operation.get("security"):
         operation["security"] = []
         return
-    scopes = sorted(_scopes(route.dependant))
     operation["security"] = [{"bearer": []}]
-    operation["x-required-scopes"] = scopes
-    needed = ", ".join(f"`{scope}`" for scope in scopes) or "any token"
-    operation["description"] = f"{operation.get('description', '').rstrip()}\n\nScope: {needed}"
+    scopes = operation.setdefault("x-required-scopes", sorted(_scopes(route.dependant)))
+    description = operation.get("description", "").rstrip()
+    if "\n\nScope: " not in description:  # what is said there is not this plain
+        needed = ", ".join(f"`{scope}`" for scope in scopes) or "any token"
+        description = f"{description}\n\nScope: {needed}"
+    operation["description"] = description
 
 
 def _without_null(schema: Json) -> Json:

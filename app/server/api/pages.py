@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+_MAX_NUMBER = 2**53
+"""Of a push or a revision; a database takes no more than 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Paging:
         match self._after(of):
             case None:
                 return None
-            case (int() as number,):
+            case (int() as number,) if 0 <= number <= _MAX_NUMBER:
                 return number
             case _:
                 raise _no_cursor()
@@ -99,7 +101,7 @@ class Paging:
             return None
         try:
             name, *key = _decode(self._cursor)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _no_cursor() from None
         if name != of or not all(type(part) in {int, str} for part in key):
             raise _no_cursor()

@@ -49,14 +49,12 @@ class Tags:
         return self.any or plain in self.strong or plain in self.weak
 
 
-def parse_tags(text: str | None) -> Tags | None:
-    """The tags that a header lists; None where there is no header.
+def parse_tags(text: str) -> Tags:
+    """The tags that a header lists.
 
     Raises:
         ValueError: it is no list of entity tags.
     """
-    if text is None:
-        return None
     if text.strip() == "*":
         return Tags(any=True)
     if not _LIST.fullmatch(text):
@@ -94,7 +92,17 @@ class Conditions:
             raise TagMoved(snapshot.revision if mark is None else mark.revision)
         if self.if_none_match is not None and self.if_none_match.match_weakly(current):
             raise AlreadyThere(KIND_WORDS[subject.kind])
-        self._check_given()
+        create_only = self.if_none_match is not None and self.if_none_match.any
+        self._check_given(create_only=create_only)
+
+    def check_absent(self, snapshot: Snapshot) -> None:
+        """Let something that is not there be made, or refuse it: If-Match never means that.
+
+        Raises:
+            TagMoved: there is an If-Match.
+        """
+        if self.if_match is not None:
+            raise TagMoved(snapshot.revision)
 
     def check_head(self, snapshot: Snapshot) -> None:
         """Let a write of several subjects go on, or refuse it: If-Match names the head.
@@ -109,8 +117,8 @@ class Conditions:
                 raise RevisionMoved(snapshot.revision)
         self._check_given()
 
-    def _check_given(self) -> None:
-        if self.demanded and self.if_match is None and self.if_none_match is None:
+    def _check_given(self, *, create_only: bool = False) -> None:
+        if self.demanded and self.if_match is None and not create_only:
             raise PreconditionNeeded("this server demands If-Match, or If-None-Match to create")
 
 
@@ -126,24 +134,32 @@ IfNoneMatch = Annotated[
     str | None,
     Header(
         alias="If-None-Match",
-        description="`*` on a write: only create, else 412. On GET, a tag: 304 if it is still so.",
+        description=(
+            "`*` on a write: only create, else 412. On GET, a tag: 304 if it is still so. A tag is"
+            " of what clients write there; findings and the states of relays may change beside it."
+        ),
     ),
 ]
 
 
 async def _conditions(
-    services: Control, if_match: IfMatch = None, if_none_match: IfNoneMatch = None
+    request: Request,
+    services: Control,
+    _if_match: IfMatch = None,
+    _if_none_match: IfNoneMatch = None,
 ) -> Conditions:
     return Conditions(
-        _parse("If-Match", if_match),
-        _parse("If-None-Match", if_none_match),
+        _given(request, "If-Match"),
+        _given(request, "If-None-Match"),
         services.options.require_if_match,
     )
 
 
-def _parse(name: str, text: str | None) -> Tags | None:
+def _given(request: Request, name: str) -> Tags | None:
+    """The tags of a header; its lines, if there are several, are one list (RFC 9110 5.3)."""
+    lines = request.headers.getlist(name)
     try:
-        return parse_tags(text)
+        return parse_tags(", ".join(lines)) if lines else None
     except ValueError:
         detail = 'this is a list of entity tags such as "41-h3kq", in their quotes, or *'
         raise BadParameter(At("header", Fault("bad-tag", detail, f"/{name}"))) from None
@@ -169,12 +185,10 @@ async def answer_not_modified(_: Request, outcome: NotModified) -> Response:
 class Reading:
     """The answer to a GET of one resource."""
 
-    def __init__(
-        self, response: Response, services: Control, if_none_match: IfNoneMatch = None
-    ) -> None:
+    def __init__(self, response: Response, snapshot: Snapshot, have: Tags | None) -> None:
         self._response = response
-        self._current = services.live.current()
-        self._have = _parse("If-None-Match", if_none_match)
+        self._current = snapshot
+        self._have = have
 
     def tag(self, subject: Subject) -> Mark:
         """Put the tag of a subject that is there into the answer; answers its mark.
@@ -191,9 +205,9 @@ class Reading:
 
 
 async def _reading(
-    response: Response, services: Control, if_none_match: IfNoneMatch = None
+    request: Request, response: Response, services: Control, _if_none_match: IfNoneMatch = None
 ) -> Reading:
-    return Reading(response, services, if_none_match)
+    return Reading(response, services.live.current(), _given(request, "If-None-Match"))
 
 
 ReadingOf = Annotated[Reading, Depends(_reading)]

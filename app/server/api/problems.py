@@ -1,7 +1,7 @@
 """Every error as a problem document (RFC 9457): the one table of statuses."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from app.server.api.refusals import (
     BodyTooLarge,
     EdgeError,
     MissingScope,
+    NothingMatches,
     PreconditionNeeded,
     Unauthenticated,
 )
@@ -66,6 +67,7 @@ STATUS: dict[type[ControlError], int] = {
     BadMediaType: 415,
     PreconditionNeeded: 428,
     AlreadyThere: 412,
+    NothingMatches: 412,
 }
 """The status of every error over HTTP; the nearest class of its ancestry counts."""
 
@@ -145,18 +147,23 @@ def _nearest(table: Mapping[type[ControlError], T], error: ControlError) -> T | 
 def _found(error: ControlError) -> tuple[At, ...]:
     if isinstance(error, BadParameter):
         return error.found
-    if isinstance(error, errors.Invalid):
-        return tuple(At("body", _without_names(fault)) for fault in error.faults)
-    if isinstance(error, errors.CredentialMissing):
-        return tuple(At("body", fault) for fault in error.faults)
-    if isinstance(error, errors.Refused):
-        return (At("body", error.fault),)
-    if isinstance(error, errors.NotExpressible):
-        return tuple(
-            At("body", Fault(reason.code, f"{reason.subject}: {reason.detail}"))
-            for reason in error.reasons
-        )
-    return ()
+    return tuple(At("body", fault) for fault in _faults(error))
+
+
+def _faults(error: ControlError) -> Iterable[Fault]:
+    match error:
+        case errors.Invalid(faults=faults):
+            return map(_without_names, faults)
+        case errors.CredentialMissing(faults=faults):
+            return faults
+        case errors.Refused(fault=fault):
+            return (fault,)
+        case errors.Unknown(pointer=place) if place:
+            return (Fault(error.code, str(error), place),)
+        case errors.NotExpressible(reasons=reasons):
+            return (Fault(each.code, f"{each.subject}: {each.detail}") for each in reasons)
+        case _:
+            return ()
 
 
 _NAMELESS = {
@@ -167,12 +174,18 @@ _NAMELESS = {
         "the credential may not be sent to this host: whoever may write credentials can add the"
         " host to it"
     ),
+    "credential-needs-verify": (
+        "a credential of its relays goes only to relays whose certificate is checked: whoever may"
+        " write credentials can allow it"
+    ),
 }
-"""Findings name what they are about; in a refusal that name was just sent, and is not echoed."""
+"""Findings name what they are about; where a refusal points into the body, that name was just sent
+there, and is not echoed."""
 
 
 def _without_names(fault: Fault) -> Fault:
-    return Fault(fault.code, _NAMELESS.get(fault.code, fault.detail), fault.pointer)
+    detail = _NAMELESS.get(fault.code, fault.detail) if fault.pointer else fault.detail
+    return Fault(fault.code, detail, fault.pointer)
 
 
 def _code(error: ControlError, found: Sequence[At]) -> str:
@@ -198,6 +211,8 @@ def _headers(error: ControlError, status: int) -> dict[str, str]:
         return {"Retry-After": _RETRY_AFTER_S}
     if isinstance(error, errors.RevisionMoved):
         return {"Relay-Revision": str(error.current)}
+    if isinstance(error, PushMissed):
+        return error.headers
     return {}
 
 

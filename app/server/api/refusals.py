@@ -10,6 +10,7 @@ EdgeError                 malformed
 TagMoved                  (RevisionMoved)  If-Match names another state
 AlreadyThere              (NameTaken)      If-None-Match met something
 NameDiffers, BadParameter   (Invalid)
+NothingMatches            If-Match on what has no entity tag, or is not there
 """
 
 from collections.abc import Mapping
@@ -89,6 +90,15 @@ class TagMoved(errors.RevisionMoved):
 
 class AlreadyThere(errors.NameTaken):
     """If-None-Match met an existing resource."""
+
+
+class NothingMatches(ControlError):
+    """If-Match on an MTA, which has no entity tag: only `*` can be met, by one that is there."""
+
+    code = "nothing-matches"
+
+    def __init__(self) -> None:
+        super().__init__("an MTA has no entity tag: only If-Match: * can be met, where it is there")
 
 
 class NameDiffers(errors.Invalid):

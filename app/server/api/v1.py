@@ -34,7 +34,12 @@ async def _refuse_media_type(request: Request) -> None:
     header = Message()
     header["content-type"] = request.headers.get("content-type") or "none/none"
     given, charset = header.get_content_type(), header.get_content_charset("utf-8")
-    if taken and (given not in taken or charset != "utf-8"):
+    if not taken and request.method in {"GET", "DELETE"}:
+        return  # such a body has no meaning (RFC 9110 9.3.1, 9.3.5)
+    if not taken:
+        detail = "this takes no body; the reason of a write goes into the header Relay-Message"
+        raise BadMediaType(detail)
+    if given not in taken or charset != "utf-8":
         wanted = " or ".join(taken)
         hint = ", for example with curl --json" if "application/json" in taken else " in UTF-8"
         names = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"

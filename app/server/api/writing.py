@@ -1,7 +1,7 @@
 """How a write of routing is answered: preconditions, one edit, headers, the push after it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar, cast
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ from app.server.api.v1 import PREFIX, Line
 from app.server.edit import Edited
 from app.server.findings import not_expressible
 from app.server.live import Snapshot
+from app.server.push_errors import PushMissed
 from app.server.storage import NewSecret
 
 PUSH_WAIT_S = 30.0
@@ -72,6 +73,7 @@ class Writing:
         def plan(snapshot: Snapshot) -> Sequence[Write]:
             if current(snapshot.table, subject) is not None:
                 raise NameTaken(KIND_WORDS[subject.kind])
+            self.conditions.check_absent(snapshot)
             return [Put(subject, value)]
 
         return await self.run(plan, subject)
@@ -100,6 +102,7 @@ class Writing:
     async def delete_by(self, plan: Callable[[Snapshot], Sequence[Write]]) -> Response:
         """Do what a plan says, and answer it as a delete."""
         edited = await self.edit(plan)
+        await self.push_if_asked()
         if not self.dry_run:
             return Response(status_code=204, headers=dict(self.response.headers))
         body = FindingList(findings=[FindingOut.model_validate(each) for each in edited.findings])
@@ -133,6 +136,7 @@ class Writing:
             tag = tag_in(edited.snapshot, subject)
             if tag is not None:
                 self.response.headers["ETag"] = tag
+        await self.push_if_asked()
         return edited.snapshot
 
     async def edit(
@@ -140,11 +144,7 @@ class Writing:
         plan: Callable[[Snapshot], Sequence[Write]],
         secrets: Mapping[str, NewSecret] | None = None,
     ) -> Edited:
-        """Do what a plan says, push where that was asked for, and note both in the headers.
-
-        Raises:
-            PushMissed: the edit is made, and its push did not come to `applied`.
-        """
+        """Do what a plan says and note it in the headers; its findings are those of MTAs too."""
         edited = await self.services.editor.edit(
             plan,
             author=self.principal.name,
@@ -152,27 +152,33 @@ class Writing:
             dry_run=self.dry_run,
             secrets=secrets or {},
         )
-        await self.finish(edited)
-        return edited
+        return self.noted(edited)
 
-    async def finish(self, edited: Edited) -> None:
-        """Note an edit in the headers, and push where that was asked for.
-
-        Raises:
-            PushMissed: the edit is made, and its push did not come to `applied`.
-        """
-        self._note(edited)
-        if self.push and not self.dry_run:
-            made = await self.services.pushes.push(author=self.principal.name)
-            self.response.headers["Relay-Push"] = str(made.id)
-            await self.services.pushes.applied(made.id, PUSH_WAIT_S)
-
-    def _note(self, edited: Edited) -> None:
+    def noted(self, edited: Edited) -> Edited:
+        """Note an edit in the headers; answers it with what MTAs cannot do of it as findings."""
         beside = not_expressible(edited.snapshot.table, self.services.fleet.versions())
+        found = (*edited.findings, *beside)
         headers = self.response.headers
         headers["Relay-Revision"] = str(edited.snapshot.revision)
         headers["Relay-Changed"] = "true" if edited.changes else "false"
-        headers["Relay-Findings"] = str(len(edited.findings) + len(beside))
+        headers["Relay-Findings"] = str(len(found))
+        return replace(edited, findings=found)
+
+    async def push_if_asked(self) -> None:
+        """Push what was written, if that was asked for, and wait for it.
+
+        Raises:
+            PushMissed: it did not come to `applied`; the write is made, as its headers say.
+        """
+        if not self.push or self.dry_run:
+            return
+        made = await self.services.pushes.push(author=self.principal.name)
+        self.response.headers["Relay-Push"] = str(made.id)
+        try:
+            await self.services.pushes.applied(made.id, PUSH_WAIT_S)
+        except PushMissed as missed:
+            missed.headers = dict(self.response.headers)
+            raise
 
 
 def _is_new(edited: Edited, subject: Subject) -> bool:

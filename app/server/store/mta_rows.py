@@ -6,12 +6,10 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from app.routing.errors import LimitReached, NameTaken, Unknown
-from app.server.storage import MtaRow, ReportRow, StorageDamaged
+from app.server.storage import MAX_MTAS, MtaRow, ReportRow, StorageDamaged
 from app.server.store import push_rows
 from app.server.store.schema import mtas, reports
 from app.wire import Report
-
-MAX_MTAS = 1_000
 
 
 def put(connection: Connection, mta: MtaRow, *, create_only: bool) -> bool:

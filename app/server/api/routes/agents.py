@@ -35,6 +35,8 @@ async def get_wanted(
     """The newest push for the caller's MTA, with the whole model, once there is one to apply.
 
     Secrets come along for the labels that the model's rules use, and for no other.
+
+    Scope: none; the token of the MTA's agent
     """
     wanted = await services.pushes.wanted(mta, known, float(wait))
     if wanted is None:
@@ -49,5 +51,8 @@ async def get_wanted(
     responses=responses(404, 409),
 )
 async def report_state(mta: AgentOf, services: Control, report: Report) -> None:
-    """What the agent sees: how its MTA stands, and how an apply goes on or ended."""
+    """What the agent sees: how its MTA stands, and how an apply goes on or ended.
+
+    Scope: none; the token of the MTA's agent
+    """
     await services.pushes.report(mta, report)

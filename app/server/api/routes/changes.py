@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.routing.change import Write
-from app.routing.errors import Invalid
+from app.routing.errors import Invalid, Unknown
 from app.server.api import v1
 from app.server.api.auth import Scope, Writer
 from app.server.api.batch import Batch, Ready, needs_operate, ready_writes
@@ -31,6 +31,7 @@ async def make_changes(body: ChangesIn, principal: Writer, write: Written) -> Ch
         principal.require(Scope.OPERATE)
 
     edited = await _edit(replace(write, message=body.message or write.message), ready)
+    await write.push_if_asked()
     return ChangesOut(
         revision=edited.snapshot.revision,
         changes=[ChangeOut.of(change) for change in edited.changes],
@@ -39,7 +40,7 @@ async def make_changes(body: ChangesIn, principal: Writer, write: Written) -> Ch
 
 
 async def _edit(write: Writing, ready: Sequence[Ready]) -> Edited:
-    """Do the writes of a body. Raises Invalid with pointers into that body."""
+    """Do the writes of a body. Raises Invalid and Unknown with pointers into that body."""
     batch: Batch | None = None
 
     def plan(snapshot: Snapshot) -> Sequence[Write]:
@@ -55,3 +56,5 @@ async def _edit(write: Writing, ready: Sequence[Ready]) -> Edited:
         if batch is None:
             raise
         raise Invalid(tuple(batch.placed(fault) for fault in invalid.faults)) from None
+    except Unknown as unknown:
+        raise unknown if batch is None else batch.absent(unknown) from None

@@ -4,10 +4,10 @@ from pathlib import Path as File
 
 import fastapi_offline
 from fastapi import Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from app.routing.errors import Unknown
-from app.server.api.v1 import open_router
+from app.server.api.v1 import Line, open_router
 
 router = open_router("server", in_schema=False)
 
@@ -60,7 +60,7 @@ SwaggerUIBundle({
 @router.get("/openapi.json")
 async def get_openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JSONResponse(request.app.openapi())
+    return Line(request.app.openapi())
 
 
 @router.get("/docs")

@@ -72,9 +72,13 @@ async def import_relays(name: MapName, request: Request, _: Writer, write: Writt
         relay_map = snapshot.table.maps.get(name)
         if relay_map is None:
             raise Unknown("relay map")
-        return [Put(subject_of(name), with_relays(relay_map, listed))]
+        return [Put(subject_of(name), with_relays(relay_map, [each.url for each in listed]))]
 
-    return shown(write.services, await write.run(plan, subject_of(name)), name)
+    try:
+        snapshot = await write.run(plan, subject_of(name))
+    except Invalid as invalid:
+        raise _placed(invalid.faults, listed) from None
+    return shown(write.services, snapshot, name)
 
 
 def _listed(body: bytes, content_type: str) -> Sequence[Listed]:
@@ -117,20 +121,16 @@ def _written(text: str) -> Iterator[tuple[int, str]]:
             yield number, written
 
 
-def with_relays(relay_map: RelayMap, listed: Sequence[Listed]) -> RelayMap:
+def with_relays(relay_map: RelayMap, urls: Sequence[RelayURL]) -> RelayMap:
     """The map with the relays of a list in place of its own.
 
     Raises:
-        Invalid: what these may not be together, each in its place.
+        Invalid: what these may not be together; pointers are into the map.
     """
-    try:
-        relays = _relays(relay_map, [each.url for each in listed])
-    except Invalid as invalid:
-        raise _placed(invalid.faults, listed) from None
-    changed = replace(relay_map, relays=relays)
+    changed = replace(relay_map, relays=_relays(relay_map, urls))
     faults = faults_of(changed)
     if faults:
-        raise _placed(faults, listed)
+        raise Invalid(tuple(faults))
     return changed
 
 

@@ -29,6 +29,7 @@ async def _permitted(
     response_class=Response,
     responses={200: _TEXT, **responses(401, 403)},
     dependencies=[Depends(_permitted)],
+    openapi_extra={"x-required-scopes": [Scope.ROUTING_READ.value]},
 )
 async def get_metrics(services: Control) -> Response:
     """Everything in Prometheus' text format. The settings say whether it needs a token.

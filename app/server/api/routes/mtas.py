@@ -5,17 +5,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Body, Header, Path, Query, Response
+from fastapi import Body, Path, Query, Response
 from pydantic import JsonValue
 
-from app.routing.errors import NameTaken, Unknown
+from app.routing.errors import LimitReached, NameTaken, Unknown
 from app.server.api import v1
 from app.server.api.auth import MtaWriter, Reader
 from app.server.api.dry_run import DELETED, DryRun, deleted
 from app.server.api.pages import Page
 from app.server.api.parameters import QueryFlag
+from app.server.api.preconditions import Conditions, Preconditions
 from app.server.api.problems import responses
-from app.server.api.refusals import AlreadyThere
+from app.server.api.refusals import AlreadyThere, NothingMatches
 from app.server.api.schemas.mta import (
     Capabilities,
     MtaIn,
@@ -30,14 +31,11 @@ from app.server.api.services import Control, Services
 from app.server.api.writing import patched, same_name
 from app.server.fleet import MtaNeverSeen, version_of
 from app.server.preview import capability_rows, preview, target_of
-from app.server.storage import MtaRow
+from app.server.storage import MAX_MTAS, MtaRow
 
 router = v1.router("mtas")
 
 MtaPath = Annotated[Name, Path(description="Name of an MTA.", examples=["mx-out-1"])]
-CreateOnly = Annotated[
-    str | None, Header(alias="If-None-Match", description="`*`: only create, else 412.")
-]
 VersionQuery = Annotated[
     str | None,
     Query(
@@ -77,34 +75,41 @@ async def put_mta(
     body: MtaIn,
     response: Response,
     dry_run: DryRun,
-    if_none_match: CreateOnly = None,
+    conditions: Preconditions,
 ) -> MtaOut:
     """Creates the MTA (201) or replaces it (200). Nothing reaches it before a push names it."""
     same_name(body.name, mta)
+    before = await _find(services, mta)
+    _check(conditions, before)
     row = _row(mta, body, services.now())
-    after, created = await _put(services, row, create_only=if_none_match == "*", dry_run=dry_run)
-    if created:
+    after = await _put(services, row, before, conditions, dry_run=dry_run)
+    response.headers["Relay-Changed"] = "false" if after == before else "true"
+    if before is None:
         response.status_code = 201
         if not dry_run:
             response.headers["Location"] = f"/v1/mtas/{mta}"
     return MtaOut.of(after)
 
 
-@router.patch("/mtas/{mta}", summary="Change an MTA", responses=responses(404))
+@router.patch("/mtas/{mta}", summary="Change an MTA", responses=responses(404, 412))
 async def patch_mta(
     _: MtaWriter,
     services: Control,
     mta: MtaPath,
     body: Annotated[MtaPatch, Body(media_type=_MERGE_PATCH)],
+    response: Response,
     dry_run: DryRun,
+    conditions: Preconditions,
 ) -> MtaOut:
     """A JSON merge patch (RFC 7396)."""
     before = await services.store.mta(mta)
+    _check(conditions, before)
     written: dict[str, JsonValue] = {"driver": before.driver, "description": before.description}
     merged = patched(MtaIn, written, body)
     same_name(merged.name, mta)
     row = _row(mta, merged, services.now())
-    after, _created = await _put(services, row, create_only=False, dry_run=dry_run)
+    after = await _put(services, row, before, conditions, dry_run=dry_run)
+    response.headers["Relay-Changed"] = "false" if after == before else "true"
     return MtaOut.of(after)
 
 
@@ -113,13 +118,14 @@ async def patch_mta(
     summary="Forget an MTA",
     status_code=204,
     response_class=Response,
-    responses={**DELETED, **responses(404)},
+    responses={**DELETED, **responses(404, 412)},
 )
-async def delete_mta(_: MtaWriter, services: Control, mta: MtaPath, dry_run: DryRun) -> Response:
+async def delete_mta(
+    _: MtaWriter, services: Control, mta: MtaPath, dry_run: DryRun, conditions: Preconditions
+) -> Response:
     """Its agent's tokens end with it. The MTA itself goes on serving what it serves."""
-    if dry_run:
-        await services.store.mta(mta)
-    else:
+    _check(conditions, await services.store.mta(mta))
+    if not dry_run:
         await services.store.delete_mta(mta, services.now())
         services.tokens.forget()
         services.pushes.left(mta)
@@ -167,28 +173,43 @@ def _row(mta: str, body: MtaIn, now: datetime) -> MtaRow:
     return MtaRow(mta, body.driver.value, body.description, now, now)
 
 
+def _check(conditions: Conditions, before: MtaRow | None) -> None:
+    """Let a write of an MTA go on, or refuse it. Raises NothingMatches or AlreadyThere."""
+    wanted, unwanted = conditions.if_match, conditions.if_none_match
+    if wanted is not None and (before is None or not wanted.any):
+        raise NothingMatches
+    if unwanted is not None and unwanted.any and before is not None:
+        raise AlreadyThere("MTA")
+
+
 async def _put(
-    services: Services, row: MtaRow, *, create_only: bool, dry_run: bool
-) -> tuple[MtaRow, bool]:
-    """The MTA as it is then, and whether it was created; what changes nothing is not written.
+    services: Services,
+    row: MtaRow,
+    before: MtaRow | None,
+    conditions: Conditions,
+    *,
+    dry_run: bool,
+) -> MtaRow:
+    """The MTA as it is then; what changes nothing is not written.
 
     Raises:
-        AlreadyThere: it was only to be created.
+        AlreadyThere: it was only to be created, and somebody else was first.
+        LimitReached: there are as many as are promised to work.
     """
-    before = await _find(services, row.name)
     if before is not None:
-        if create_only:
-            raise AlreadyThere("MTA")
         row = replace(row, created_at=before.created_at)
         if row == replace(before, updated_at=row.updated_at):
-            return before, False
+            return before
+    elif len(services.fleet.names()) >= MAX_MTAS:
+        raise LimitReached("MTAs", MAX_MTAS)
     if not dry_run:
+        only = conditions.if_none_match is not None and conditions.if_none_match.any
         try:
-            await services.store.put_mta(row, create_only=create_only)
-        except NameTaken as taken:  # somebody else was first
+            await services.store.put_mta(row, create_only=only)
+        except NameTaken as taken:
             raise AlreadyThere("MTA") from taken
         services.fleet.joined(row)
-    return row, before is None
+    return row
 
 
 async def _find(services: Services, name: str) -> MtaRow | None:

@@ -95,9 +95,8 @@ async def delete_token(
     _: TokenAdmin, services: Control, token_id: TokenId, dry_run: DryRun
 ) -> Response:
     """The token is refused from now on."""
-    if dry_run:
-        refuse_last_admin(await services.store.tokens(), token_id, services.now())
-    else:
+    refuse_last_admin(await services.store.tokens(), token_id, services.now())
+    if not dry_run:
         await services.store.delete_token(token_id, services.now())
         services.tokens.forget()
     return deleted(dry_run=dry_run)

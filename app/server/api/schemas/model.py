@@ -1,9 +1,21 @@
 """What every schema shares: In models refuse what they do not know, Out models promise."""
 
+import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Strict, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
+
+from app.server.api.parameters import fault
 
 Lax = Strict(strict=False)
 """For enumerations: JSON has only their texts."""
@@ -55,6 +67,24 @@ class Out(Model):
 
 Time = Annotated[AwareDatetime, Lax]
 """RFC 3339, in UTC."""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _read_time(given: object) -> datetime:
+    """The moment that a text names; pydantic would take numbers and half a dozen spellings too."""
+    if isinstance(given, str) and _TIME.fullmatch(given):
+        try:
+            return datetime.fromisoformat(given).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise fault("bad-time", "there is no such time in any calendar of ours") from None
+    raise fault("bad-time", "a time is written as in RFC 3339: 2030-01-31T12:00:00Z")
+
+
+TimeIn = Annotated[
+    datetime, PlainValidator(_read_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""RFC 3339, in any zone."""
 
 
 class State(StrEnum):

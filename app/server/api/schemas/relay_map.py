@@ -46,7 +46,9 @@ Priority = Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
 class RelayIn(In):
     """A relay. What the answer says beside these members is taken and ignored."""
 
-    READ_ONLY = frozenset({"state", "reason", "host", "port", "protocol", "tls", "credential"})
+    READ_ONLY = frozenset(
+        {"relay_map", "state", "reason", "host", "port", "protocol", "tls", "credential"}
+    )
     EXAMPLE: ClassVar[object] = {"url": "smtps://mx3.example.net", "weight": 2, "comment": "rack 4"}
 
     name: Label | MISSING = MISSING
@@ -244,6 +246,8 @@ class RelayStateOut(Out):
 
 class RelayUse(RelayOut):
     """A relay, and the map that it is in."""
+
+    EXAMPLE: ClassVar[object] = RelayOut.EXAMPLE | {"relay_map": "mxmap"}  # type: ignore[operator]
 
     relay_map: str
 

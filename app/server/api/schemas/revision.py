@@ -82,6 +82,8 @@ class ChangeOut(Out):
 class RevisionDetail(RevisionOut):
     """One revision with what it changed."""
 
+    EXAMPLE: ClassVar[object] = RevisionOut.EXAMPLE | {"changes": [ChangeOut.EXAMPLE]}  # type: ignore[operator]
+
     changes: list[ChangeOut]
     """The first 1,000; `change_count` counts them all."""
 

@@ -8,7 +8,7 @@ from app.routing.document import MAX_TEXT, parse_line
 from app.routing.errors import Refused
 from app.server.api.auth import Principal, Scope
 from app.server.api.parameters import spelt
-from app.server.api.schemas.model import In, Lax, Out, Time
+from app.server.api.schemas.model import In, Lax, Out, Time, TimeIn
 from app.server.storage import TokenRow
 
 
@@ -31,7 +31,7 @@ TokenName = Annotated[
 class TokenIn(In):
     """A token to make."""
 
-    READ_ONLY = frozenset({"id", "mta", "created_at", "last_used_at"})
+    READ_ONLY = frozenset({"id", "mta", "created_at", "last_used_at", "token"})
     EXAMPLE: ClassVar[object] = {
         "name": "ansible",
         "scopes": ["routing:read", "routing:write", "push"],
@@ -41,16 +41,17 @@ class TokenIn(In):
     name: TokenName
     scopes: Annotated[list[Annotated[Scope, Lax]], Field(min_length=1, max_length=len(Scope))]
     """What it may do; none implies another."""
-    expires_at: Time | None = None
+    expires_at: TimeIn | None = None
     """When it ends; null: when it is deleted."""
 
 
 class AgentTokenIn(In):
     """An agent's token to make: it is bound to the MTA and has no scope."""
 
+    READ_ONLY = TokenIn.READ_ONLY | {"name", "scopes"}
     EXAMPLE: ClassVar[object] = {"expires_at": None}
 
-    expires_at: Time | None = None
+    expires_at: TimeIn | None = None
 
 
 class TokenOut(Out):
@@ -92,7 +93,7 @@ class TokenMade(TokenOut):
 
 
 class TokenPage(Out):
-    """Some tokens, oldest first."""
+    """Some tokens, by id."""
 
     items: list[TokenOut]
     next_cursor: str | None
