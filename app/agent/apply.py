@@ -8,7 +8,7 @@ killed before and in any of them: `recover` goes on from what is on the disk.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.agent import addresses
 from app.agent.control import NotServing
@@ -101,7 +101,7 @@ class Applier:
         intent = self._generations.intent()
         if recovery is Recovery.NOTHING or intent is None:
             return None
-        origin = self._generations.staged(intent.new).origin
+        origin = self._generations.staged(intent.new).origin  # of what is given up, or gone on with
         attempt = _Attempt(origin.push, origin.history, origin.revision, origin.model_digest)
         event("recovering", push=attempt.push, way=recovery.value)
         if recovery is Recovery.GO_BACK:
@@ -126,7 +126,10 @@ class Applier:
         live = self._generations.live()
         if live is not None and live.number == intent.new:
             return await self._go_back(attempt, f"the disk: {error.strerror}")
-        self._confirm()
+        try:
+            self._generations.abandon(intent)
+        except OSError as again:
+            event("intent-not-removed", logging.ERROR, reason=again.strerror)
         return attempt.ended(LineState.FAILED, Reload.NONE, f"the disk: {error.strerror}")
 
     async def _go_on(
@@ -196,20 +199,30 @@ class Applier:
     # --- back --------------------------------------------------------------------------------
 
     async def _go_back(self, attempt: _Attempt, why: str) -> Ended:
+        """Put the old generation back, and let mail that the new one took find its actions.
+
+        Where that cannot be ended, the intent stays: the next push, or the next start of the
+        agent, knows by it that smtpd may run what is not on the disk, and what its mail may name.
+        """
         self._at("restore")
-        intent = self._generations.go_back(why)
         event("going-back", logging.WARNING, push=attempt.push, why=why)
-        detail = why
+        try:
+            intent = self._generations.go_back(why)
+        except OSError as error:
+            detail = f"{why}; and the disk did not let the old generation back: {error.strerror}"
+            return attempt.ended(LineState.UNKNOWN, Reload.NONE, detail)
         try:
             async with asyncio.timeout(self._limit_s):
                 await self._serve_old(intent)
                 await self._revive(intent)
         except TimeoutError:
-            detail += f"; the old generation did not serve within {self._limit_s:g} s either"
+            detail = f"{why}; the old generation did not serve within {self._limit_s:g} s either"
         except (ControlError, OSError) as error:
-            detail += f"; the old generation is back, but: {error}"
-        self._at("undo")
-        self._confirm()
+            detail = f"{why}; the old generation is back, but: {error}"
+        else:
+            detail = why
+            self._at("undo")
+            self._confirm()
         return attempt.ended(LineState.ROLLED_BACK, intent.reload, detail)
 
     async def _revive(self, intent: Intent) -> None:
@@ -222,25 +235,25 @@ class Applier:
         if revival is None:
             return
         steps = ("reload-old", "observe-old")
-        self._generations.begin(revival.intent)
-        self._generations.activate(revival.intent.new)
+        self._generations.revive(intent, revival.staged.number)
         try:
-            await self._serve(revival.intent, revival.intent.new, revival.actions, steps)
-        except NotServing as error:
-            back = self._generations.go_back(str(error))
-            await self._serve(back, back.old, None, steps)
+            await self._serve(revival.intent, revival.staged.number, revival.actions, steps)
+        except NotServing:
+            back = self._generations.go_back(intent.why)
+            await self._serve(replace(back, reload=Reload.RESTART), back.old, None, steps)
             raise
 
     async def _serve_old(self, intent: Intent) -> None:
         steps = ("reload-old", "observe-old")
+        if intent.revived is not None:  # it was killed while that took over, or after
+            intent = replace(intent, reload=Reload.RESTART)
         try:
             await self._serve(intent, intent.old, None, steps)
         except NotServing:
             if intent.reload is Reload.RESTART:
                 raise
             # Half a table update, and smtpd may hold either content: a start settles it.
-            whole = Intent(intent.old, intent.new, Reload.RESTART, back=True, why=intent.why)
-            await self._serve(whole, intent.old, None, steps)
+            await self._serve(replace(intent, reload=Reload.RESTART), intent.old, None, steps)
 
     # --- memory ------------------------------------------------------------------------------
 

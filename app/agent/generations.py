@@ -31,6 +31,8 @@ from app.wire import Reload
 _KEY_BYTES = 32
 _SPARE_BYTES = 262_144
 """Room for the small files and the names that are written after staging."""
+_WAY_BACK_BYTES = 65_536
+"""As much of it as is kept until the move is ended, so that going back finds room."""
 _DIRECTORY_MODE = 0o710
 _STATE_DIR_MODE = 0o711
 """smtpd's unprivileged processes read list files again, so they must get to them."""
@@ -100,6 +102,8 @@ class Intent:
         back: whether `old` is being put back.
         tables: to update, when `reload` is `table-update`.
         why: what made us go back; a sentence for people.
+        revived: `old` with actions of `new` that queued mail names, while it takes its place.
+        failed: what an earlier going back was not ended from: queued mail may name its actions.
     """
 
     old: int
@@ -108,6 +112,8 @@ class Intent:
     tables: tuple[str, ...] = ()
     back: bool = False
     why: str = ""
+    revived: int | None = None
+    failed: int | None = None
 
 
 class Recovery(Enum):
@@ -195,9 +201,13 @@ class Generations:
         directory = self.directory(staged.number)
         found = []
         for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            if path.is_file() and not path.is_symlink():
-                mode = path.stat().st_mode & 0o7777
-                found.append(File(path.name, mode, path.read_bytes(), path.name in staged.secret))
+            try:
+                if path.is_file() and not path.is_symlink():
+                    mode = path.stat().st_mode & 0o7777
+                    content = path.read_bytes()
+                    found.append(File(path.name, mode, content, path.name in staged.secret))
+            except FileNotFoundError:
+                continue  # an editor's own, for a moment
         return Generation(tuple(found))
 
     def drift(self, staged: Staged) -> tuple[str, ...]:
@@ -236,7 +246,7 @@ class Generations:
         descriptors: list[int] = []
         try:
             # All the room is taken before the first octet is written.
-            self._reserve_spare()
+            self._reserve(_SPARE_BYTES)
             descriptors.extend(
                 durable.create(directory / file.name, len(file.content))
                 for file in generation.files
@@ -251,10 +261,11 @@ class Generations:
         durable.sync_directory(directory)
         self._spare.unlink()
         durable.replace_json(self._meta(staged.number), _document(staged))
+        self._reserve(_WAY_BACK_BYTES)
 
-    def _reserve_spare(self) -> None:
+    def _reserve(self, size_bytes: int) -> None:
         self._spare.unlink(missing_ok=True)
-        os.close(durable.create(self._spare, _SPARE_BYTES))
+        os.close(durable.create(self._spare, size_bytes))
 
     def _make_searchable(self, directory: Path) -> None:
         directory.mkdir(mode=0o700)
@@ -285,15 +296,21 @@ class Generations:
         durable.remove(self._intent)
         self.prune()
 
+    def abandon(self, intent: Intent) -> None:
+        """Say that a move did not begin, and remove what was made for it."""
+        self._not_begun(intent)
+        self.prune()
+
     def prune(self) -> None:
-        """Remove every generation but the live one and those that an intent names."""
-        kept = set()
+        """Remove the spare, and every generation but the live one and those of an intent."""
+        self._spare.unlink(missing_ok=True)
+        kept: set[int | None] = set()
         live = self.live()
         if live is not None:
             kept.add(live.number)
         intent = self.intent()
         if intent is not None:
-            kept |= {intent.old, intent.new}
+            kept |= {intent.old, intent.new, intent.revived, intent.failed}
         for number in self._numbers() - kept:
             self.discard(number)
 
@@ -315,27 +332,45 @@ class Generations:
             and not intent.back
             and live is not None
             and live.number == intent.old
-        ):
-            durable.remove(self._intent)  # `live` was not moved, so the MTA was not touched
-            intent = None
+        ):  # `live` was not moved, so the MTA was not touched
+            intent = self._not_begun(intent)
         self.prune()
         if intent is None:
             return Recovery.NOTHING
         return Recovery.GO_BACK if intent.back else Recovery.GO_ON
+
+    def _not_begun(self, intent: Intent) -> Intent | None:
+        """What is left to be done of a move that did not begin."""
+        if intent.failed is None:
+            durable.remove(self._intent)
+            return None
+        why = "an earlier push could not be undone"
+        back = Intent(intent.old, intent.failed, Reload.RESTART, back=True, why=why)
+        self.begin(back)
+        return back
 
     def go_back(self, why: str) -> Intent:
         """Point `live` to the old generation again, having written down that we do.
 
         Raises:
             AssertionError: no move was begun.
+            OSError: the disk refuses, and `live` may still point to the new one.
         """
         intent = self.intent()
         if intent is None:
             raise AssertionError("there is no intent to go back from")
         back = intent if intent.back else replace(intent, back=True, why=why)
-        self.begin(back)
+        self._spare.unlink(missing_ok=True)
+        self.begin(replace(back, revived=None))
         self.activate(back.old)
         return back
+
+    def revive(self, intent: Intent, number: int) -> Intent:
+        """Point `live` to a revived old generation, having written down that we do."""
+        reviving = replace(intent, revived=number)
+        self.begin(reviving)
+        self.activate(number)
+        return reviving
 
     # --- drift -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,9 +151,7 @@ class OpenSMTPD:
             raise NotServing(str(error)) from error
         if done.status != 0:
             raise NotServing(f"smtpctl show stats: {done.last_line or done.status}")
-        listeners = self.declared().listeners
-        if listeners:
-            await _greeted(min(listeners, key=lambda listener: not listener.greets))
+        await _answered(sorted(self.declared().listeners, key=lambda each: not each.greets))
         return found
 
     async def settled(self, not_before: int, other_than: Identity | None) -> Identity:
@@ -188,6 +187,23 @@ class OpenSMTPD:
         if found == other_than or found.started < not_before:
             raise NotServing("the smtpd that runs is the one from before")
         return found
+
+
+async def _answered(listeners: Sequence[Listener]) -> None:
+    """One of them answers: an interface may have got addresses that smtpd did not find there.
+
+    Raises:
+        NotServing: none does, as the first one says.
+    """
+    first: NotServing | None = None
+    for listener in listeners:
+        try:
+            return await _greeted(listener)
+        except NotServing as error:
+            first = first or error
+    if first is not None:
+        raise first
+    return None
 
 
 async def _greeted(listener: Listener) -> None:

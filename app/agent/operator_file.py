@@ -19,6 +19,7 @@ DEFAULT_TTL_S = 4 * 86_400
 """How long smtpd keeps mail unless told otherwise."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_DEPTH = 16
+_FAMILIES = {"inet4": 4, "inet6": 6}
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing is bound here
 
 
@@ -119,8 +120,18 @@ def _listeners(where: str, options: list[str]) -> Iterator[Listener]:
     if port is None:
         return
     greets = not tls and "proxy-v2" not in options
+    families = {version for word, version in _FAMILIES.items() if word in options}
     for host in _hosts(where):
-        yield Listener(host, port, greets)
+        if not families or _version(host) in {None, *families}:
+            yield Listener(host, port, greets)
+
+
+def _version(host: str) -> int | None:
+    """Of an address; None for a name, which may have addresses of both."""
+    try:
+        return ip_address(host).version
+    except ValueError:
+        return None
 
 
 def _port(word: str) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.agent import addresses, credentials, durable, operator_file, queue, revival, tombstones
 from app.agent.generations import Generations, Intent, Origin, Staged
-from app.agent.memory import Memory
+from app.agent.memory import Memory, Started
 from app.agent.opensmtpd import CheckRefused, OpenSMTPD
 from app.agent.operator_file import Declared
 from app.agent.process import Identity
@@ -21,7 +21,7 @@ from app.render import plan
 from app.render.generation import Generation, Secret, Target
 from app.render.opensmtpd import render
 from app.render.opensmtpd.read_back import check_read_back
-from app.render.opensmtpd.tombstones import actions_of, tombstones_for
+from app.render.opensmtpd.tombstones import actions_of, is_ours, tombstones_for
 from app.routing.errors import ControlError
 from app.routing.model import model_digest, read_model
 from app.routing.routing_table import EMPTY, RoutingTable
@@ -56,16 +56,22 @@ class Place:
     """What the generation is made for, as it was found.
 
     Attributes:
+        now_s: when it was looked at, in seconds since the epoch.
+        left: what an earlier going back could not be ended from, if there is such.
         running: the MTA's process; None if it does not run.
+        loaded: what that process was seen to have loaded; None where somebody else started it.
         drifted: files of the live generation that were changed by hand.
         scan: of the queue; empty where nothing depends on it, since a queue may be long.
     """
 
+    now_s: int
     live: Staged
     old: Generation
+    left: Staged | None
     drifted: tuple[str, ...]
     version: tuple[int, int]
     running: Identity | None
+    loaded: Started | None
     declared: Declared
     scan: Scan
 
@@ -122,6 +128,7 @@ class Preparer:
         files = render.render(EMPTY, {}, Target(version.number, str(self._generations.state_dir)))
         staged = self._generations.stage(files, Origin())
         self._generations.activate(staged.number)
+        self._generations.prune()
 
     async def prepare(self, wanted: Wanted, memory: Memory, limit_s: float) -> Prepared:
         """Make the generation that is wanted.
@@ -134,21 +141,24 @@ class Preparer:
         table = _model(wanted)
         self._at("secrets")
         secrets = credentials.checked(table, wanted.secrets)
-        place = await self._look()
+        place = await self._look(memory)
         self._at("render")
-        rendered = self._render(table, secrets, place, memory)
+        rendered = self._render(table, secrets, place)
         self._at("read-back")
         check_read_back(table, secrets, rendered.files, rendered.target)
         self._at("would-strand")
         if rendered.reload is Reload.RESTART:
-            _refuse_to_strand(place, memory, rendered.actions)
+            _refuse_to_strand(place, rendered.actions)
         self._at("stage")
         if place.drifted:
             self._generations.keep_drifted(place.live, place.drifted)
         staged = self._generations.stage(rendered.files, _origin(wanted, rendered))
         self._at("check")
         await self._check(staged, rendered.files, secrets, limit_s)
-        intent = Intent(place.live.number, staged.number, rendered.reload, rendered.tables)
+        left = None if place.left is None else place.left.number
+        intent = Intent(
+            place.live.number, staged.number, rendered.reload, rendered.tables, failed=left
+        )
         return Prepared(staged, intent, rendered.actions, _note(place.drifted))
 
     async def revive(self, intent: Intent, limit_s: float) -> Prepared | None:
@@ -160,7 +170,7 @@ class Preparer:
         old, new = (self._generations.staged(n) for n in (intent.old, intent.new))
         before, after = self._generations.read(old), self._generations.read(new)
         declared = self._mta.declared()
-        retire_at = self._retire_at(declared, after)
+        retire_at = _retire_at(self._now_s(), declared, after)
         stones = revival.orphans(before, after, await self._scan(), retire_at)
         if not stones:
             return None
@@ -173,39 +183,32 @@ class Preparer:
             staged, Intent(old.number, staged.number, Reload.RESTART), frozenset(actions)
         )
 
-    def _retire_at(self, declared: Declared, files: Generation) -> int:
-        """When actions of some files may go, if they are retired now."""
-        texts = (action.text for action in actions_of(files).values())
-        ttls = [int(found[1]) for text in texts if (found := _TTL.search(text))]
-        return tombstones.retire_at(self._now_s(), declared.queue_ttl_s, max(ttls, default=0))
-
     def _render(
-        self, table: RoutingTable, secrets: Mapping[str, Secret], place: Place, memory: Memory
+        self, table: RoutingTable, secrets: Mapping[str, Secret], place: Place
     ) -> _Rendered:
         """The files, and what it takes to serve them.
 
         What the MTA took from its host when it started, and every retired action, stay as they are
         until it must be started anyway: no restart for their sake.
         """
-        started = memory.started
-        as_started = started is not None and started.process == place.running
-        own = started.addresses if started and as_started else addresses.of_host()
+        present = addresses.of_host()
         bare = Target(
             place.version,
             str(self._generations.state_dir),
-            own,
+            present if place.loaded is None else place.loaded.addresses,
             tuple(sorted(place.declared.certificates)),
             tuple(sorted(place.declared.cas)),
+            present=present,
         )
         files, target = self._with_tombstones(table, secrets, bare, place, frozenset())
         planned = plan.plan(place.old, files)
         reload = Reload(planned.reload.value)
-        if reload is Reload.RESTART or place.running is None or place.drifted:
+        if reload is Reload.RESTART or place.running is None or place.drifted or place.left:
             reload = Reload.RESTART
-            bare = replace(bare, addresses=addresses.of_host())
+            bare = replace(bare, addresses=present)
             buried = place.live.origin.tombstones
             over = frozenset(t.action for t in buried) - {
-                t.action for t in tombstones.kept(buried, self._now_s(), place.scan)
+                t.action for t in tombstones.kept(buried, place.now_s, place.scan)
             }
             files, target = self._with_tombstones(table, secrets, bare, place, over)
         actions = place.declared.actions | actions_of(files).keys()
@@ -221,8 +224,11 @@ class Preparer:
     ) -> tuple[Generation, Target]:
         """The files with every action that goes kept as a tombstone, less those that are `over`."""
         files = render.render(table, secrets, bare)
-        old = {name: act for name, act in actions_of(place.old).items() if name not in over}
-        when = self._retire_at(place.declared, place.old)
+        left = {} if place.left is None else actions_of(self._generations.read(place.left))
+        old = {
+            name: act for name, act in (left | actions_of(place.old)).items() if name not in over
+        }
+        when = _retire_at(place.now_s, place.declared, place.old)
         kept = [each for each in place.live.origin.tombstones if each.action not in over]
         graves = tombstones_for(old, actions_of(files).keys(), kept, when)
         if not graves:
@@ -262,19 +268,24 @@ class Preparer:
         finally:
             shutil.rmtree(room)
 
-    async def _look(self) -> Place:
+    async def _look(self, memory: Memory) -> Place:
         live = self._generations.live()
         if live is None:
             raise AssertionError("a first generation was made at start")
+        now_s, started, unended = self._now_s(), memory.started, self._generations.intent()
         version, running = await self._mta.version(), await self._mta.control.running()
-        over = any(stone.retire_at <= self._now_s() for stone in live.origin.tombstones)
-        scan = await self._scan() if over or running is None else queue.NOTHING
+        loaded = started if started is not None and running in {None, started.process} else None
+        over = any(stone.retire_at <= now_s for stone in live.origin.tombstones)
+        scan = await self._scan() if over or running is None or loaded is None else queue.NOTHING
         return Place(
+            now_s,
             live,
             self._generations.read(live),
+            None if unended is None else self._generations.staged(unended.new),
             self._generations.drift(live),
             version.number,
             running,
+            loaded,
             self._mta.declared(),
             scan,
         )
@@ -291,17 +302,22 @@ def _model(wanted: Wanted) -> RoutingTable:
     return table
 
 
-def _refuse_to_strand(place: Place, memory: Memory, actions: frozenset[str]) -> None:
+def _retire_at(now_s: int, declared: Declared, files: Generation) -> int:
+    """When actions of some files may go, if they are retired now."""
+    texts = (action.text for action in actions_of(files).values())
+    ttls = [int(found[1]) for text in texts if (found := _TTL.search(text))]
+    return tombstones.retire_at(now_s, declared.queue_ttl_s, max(ttls, default=0))
+
+
+def _refuse_to_strand(place: Place, actions: frozenset[str]) -> None:
     """Let no restart take an action away that smtpd runs with, unless we retired it ourselves.
 
     Raises:
         WouldStrand: with their names.
     """
-    ours, started = actions_of(place.old).keys(), memory.started
-    if started is not None and place.running in {None, started.process}:
-        has = started.actions
-    else:  # somebody else started it: with the files as they are, as far as anyone can tell
-        has = frozenset(place.declared.actions | ours)
+    ours = {name for name in actions_of(place.old) if is_ours(name)}
+    # What somebody else started has loaded what nobody can tell: the queue says what it must have.
+    has = place.scan.actions if place.loaded is None else place.loaded.actions
     gone = has - actions - ours
     if place.running is None:  # nothing can be queued under them any more
         gone = frozenset(name for name in gone if place.scan.may_name(name))

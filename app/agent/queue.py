@@ -55,5 +55,18 @@ def scan(spool: Path = SPOOL) -> Scan:
 
 
 def _paths(spool: Path) -> Iterator[Path]:
-    for pattern in ("queue/??/*/*", "incoming/*/*"):
-        yield from (path for path in spool.glob(pattern) if _ENVELOPE.fullmatch(path.name))
+    for messages in (*_directories(spool / "queue"), spool / "incoming"):
+        for message in _directories(messages):
+            yield from (path for path in _within(message) if _ENVELOPE.fullmatch(path.name))
+
+
+def _directories(path: Path) -> Iterator[Path]:
+    return (each for each in _within(path) if each.is_dir())
+
+
+def _within(path: Path) -> Iterator[Path]:
+    """What a directory holds; nothing where it is gone: smtpd delivers while we look."""
+    try:
+        return iter(list(path.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        return iter(())

@@ -12,6 +12,8 @@ from app.routing.errors import ControlError
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _STOP_LIMIT_S = 10.0
+"""smtpd ends in a fraction of a second; one that does not is killed, and never waited for as long
+as the whole restart may take."""
 _SETTLED_S = 60.0
 """Having run for so long, smtpd has earned a quick start again."""
 
@@ -35,7 +37,7 @@ class Supervise:
         """
         self._wanted.set()
         async with self._busy:
-            await self._stop(limit_s)
+            await self._stop(min(_STOP_LIMIT_S, limit_s / 3))
             await self._start()
 
     async def running(self) -> Identity | None:
@@ -91,19 +93,22 @@ class Supervise:
                 event("smtpd-not-started", reason=str(error))
 
     async def _start(self) -> None:
+        self._said = ""
         try:
             daemon = await Daemon.start(self._argv, self._heard)
         except ControlError as error:
             raise NotServing(str(error)) from error
         self._daemon, self._identity = daemon, process.identity(daemon.pid)
         if self._identity is None:
-            raise NotServing("smtpd ended as soon as it was started")
+            await daemon.wait()  # its last words are still on their way
+            raise NotServing(f"smtpd ended as soon as it was started: {self._said}")
         event("smtpd-started", pid=daemon.pid)
 
     async def _stop(self, limit_s: float) -> None:
-        daemon, self._daemon = self._daemon, None
+        daemon = self._daemon
         if daemon is not None:
             await daemon.stop(limit_s)
+            self._daemon = None
             return
         left = self._left_behind()
         if left is not None:

@@ -42,6 +42,7 @@ class Target:
         version: of OpenSMTPD, such as (6, 8) or (7, 8).
         state_dir: the agent's state directory; files are served from `<state_dir>/live`.
         addresses: the addresses of the MTA's host when the MTA started, loopback included.
+        present: those that it has now, which it can send from; None: the same.
         certificates: names of key pairs (`pki`) declared in the operator's file.
         cas: names of CAs declared there.
         tombstones: actions to keep.
@@ -53,6 +54,7 @@ class Target:
     certificates: tuple[str, ...] = ()
     cas: tuple[str, ...] = ()
     tombstones: tuple[Tombstone, ...] = ()
+    present: tuple[IPAddress, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

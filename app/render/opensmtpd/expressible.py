@@ -131,7 +131,7 @@ def _unknown_to(target: Target, action: RelayAction) -> Found:
         yield "certificate-unknown", f"certificate {action.certificate}"
     if action.ca is not None and action.ca not in target.cas:
         yield "ca-unknown", f"CA {action.ca}"
-    own = set(target.addresses)
+    own = set(target.addresses if target.present is None else target.present)
     for source in action.sources:
         if not _is_own(source, own):
             yield "source-unknown", f"source {source}"

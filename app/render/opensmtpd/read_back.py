@@ -52,7 +52,7 @@ def check_read_back(
     """
     try:
         found = read_files(generation, target)
-        retired = {stone.action: _retired(table, stone, target) for stone in target.tombstones}
+        retired = {stone.action: _retired(table, stone) for stone in target.tombstones}
     except Unreadable as unreadable:
         raise ReadBackDiffers(str(unreadable)) from unreadable
     _same_rules(meaning_of(table, target), found.rules)
@@ -67,7 +67,7 @@ def check_read_back(
     _same_credentials(table, found, secrets)
 
 
-def _retired(table: RoutingTable, stone: Tombstone, target: Target) -> Handed:
+def _retired(table: RoutingTable, stone: Tombstone) -> Handed:
     """What a retired action says: as it was, but for relays that may no longer have a password."""
     delivery, urls = read_tombstone(stone)
     verified = delivery.tls is not False
@@ -77,7 +77,7 @@ def _retired(table: RoutingTable, stone: Tombstone, target: Target) -> Handed:
     relays = None if not urls and not delivery.table else allowed
     # Its text still names the list of its map; it is written with a list of its own, which no
     # other action takes turns at.
-    return replace(handed(stone.action, delivery, relays, target.version), turn="")
+    return replace(handed(stone.action, delivery, relays, None), turn="")
 
 
 def _same_rules(wanted: Meaning, found: Meaning) -> None:

@@ -86,9 +86,12 @@ class _Files:
                 matches.append((found[1], found[2]))
             else:
                 raise Unreadable(where)
-        outcomes = {name: self._outcome(name, text) for name, text in actions.items()}
-        rules = read_rules(self._lines(matches, outcomes))
         named = frozenset(name for _, name in matches)
+        outcomes = {
+            name: self._outcome(name, text, self._target.version if name in named else None)
+            for name, text in actions.items()
+        }
+        rules = read_rules(self._lines(matches, outcomes))
         retired = {name: outcome for name, outcome in outcomes.items() if name not in named}
         credentials = dict(self._credentials())
         self._all_used(tables)
@@ -116,7 +119,7 @@ class _Files:
             sets = read_criteria(criteria, self._list, self._target.addresses)
             yield Line(found[1], outcomes[name], sets)
 
-    def _outcome(self, name: str, text: str) -> Outcome:
+    def _outcome(self, name: str, text: str, version: Version | None) -> Outcome:
         refusal = _REJECT.fullmatch(text)
         if refusal is not None and name.endswith("-reject"):
             return Refused550(_message(refusal[1], name))
@@ -127,7 +130,7 @@ class _Files:
                 relays = [read_relay(line) for line in self._list(delivery.table[3:])]
             if delivery.auth:
                 self._used.add(_CREDENTIALS)
-            return handed(name, delivery, relays, self._target.version)
+            return handed(name, delivery, relays, version)
         except Unreadable as unreadable:
             raise Unreadable(f"action {name}") from unreadable
 
@@ -180,7 +183,7 @@ def _only_handed(outcomes: dict[str, Outcome]) -> Iterator[tuple[str, Handed]]:
 
 
 def handed(
-    name: str, delivery: Delivery, relays: Sequence[RelayURL] | None, version: Version
+    name: str, delivery: Delivery, relays: Sequence[RelayURL] | None, version: Version | None
 ) -> Handed:
     """Where an action hands mail.
 
@@ -188,7 +191,8 @@ def handed(
         name: of the action.
         delivery: its options.
         relays: those of its list; None where it has none.
-        version: of OpenSMTPD, which decides what becomes of mixed TLS.
+        version: of OpenSMTPD, which decides what becomes of mixed TLS; None for a retired action,
+            which stays as it was written for the version of its time.
 
     Raises:
         Unreadable: its options do not fit its relays.
@@ -196,7 +200,8 @@ def handed(
     urls = [delivery.url] if delivery.url is not None else relays
     if delivery.ca is not None and delivery.tls is None:
         raise Unreadable
-    if version >= LIBTLS and delivery.tls is None and any(u.tls.mandatory for u in urls or ()):
+    sticky = version is not None and version >= LIBTLS and delivery.tls is None
+    if sticky and any(url.tls.mandatory for url in urls or ()):
         raise Unreadable  # the first such delivery would make TLS mandatory for all of them
     turn = delivery.table.removeprefix("rm-m-") if delivery.table.startswith("rm-m-") else ""
     return Handed(

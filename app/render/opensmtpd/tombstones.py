@@ -47,7 +47,8 @@ class RenderedAction:
 def actions_of(generation: Generation) -> dict[str, RenderedAction]:
     """The actions of a generation by name, tombstones included."""
     conf = generation.file("relaymap.conf")
-    text = "" if conf is None else conf.content.decode("ascii")
+    # Somebody may have edited it: what we cannot have written says nothing to us.
+    text = "" if conf is None else conf.content.decode("ascii", "replace")
     return {
         name: RenderedAction(body, _relays(generation, body))
         for name, body in _ACTION_LINE.findall(text)
@@ -60,7 +61,7 @@ def _relays(generation: Generation, body: str) -> tuple[str, ...]:
         return ()
     name = found[0].removeprefix(f" host <{table_name('')}").removesuffix(">")
     file = generation.file(name)
-    lines = [] if file is None else file.content.decode("ascii").splitlines()
+    lines = [] if file is None else file.content.decode("ascii", "replace").splitlines()
     return tuple(line for line in lines if not line.startswith("#"))
 
 
@@ -80,9 +81,14 @@ def tombstones_for(
     """
     found = {stone.action: stone for stone in kept if stone.action not in new}
     for name, action in old.items():
-        if action.can_be_queued and name not in new and name not in found:
+        if action.can_be_queued and is_ours(name) and name not in new and name not in found:
             found[name] = Tombstone(name, action.text, action.relays, retire_at)
     return tuple(found[name] for name in sorted(found))
+
+
+def is_ours(action: str) -> bool:
+    """Whether a name is one that we give to actions; others were written by hand."""
+    return _ACTION.fullmatch(action) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +129,26 @@ def tombstones_to_render(
     Args:
         tombstones: those to keep.
         live: the actions that routing uses.
-        credentials: those of the routing, by label; None: there are none.
+        credentials: those of the routing, by label; None: what they were rendered with before.
 
     Raises:
         Unwritable: one is not as we render actions.
     """
     chosen = {stone.action: stone for stone in tombstones if stone.action not in live}
-    return tuple(_render(chosen[name], credentials or {}) for name in sorted(chosen))
+    return tuple(_render(chosen[name], credentials) for name in sorted(chosen))
 
 
-def _render(stone: Tombstone, credentials: Mapping[str, Credential]) -> RenderedTombstone:
+def _render(stone: Tombstone, credentials: Mapping[str, Credential] | None) -> RenderedTombstone:
     if not _ACTION.fullmatch(stone.action):
         raise Unwritable("name of a tombstone")
     try:
         delivery, urls = read_tombstone(stone)
     except Unreadable as error:
         raise Unwritable("tombstone") from error
-    allowed = [
-        url for url in urls if may_log_in(credentials, url, verified=delivery.tls is not False)
-    ]
+    verified = delivery.tls is not False
+    allowed = urls
+    if credentials is not None:
+        allowed = [url for url in urls if may_log_in(credentials, url, verified=verified)]
     file, text = "", stone.text
     if delivery.table or len(allowed) < len(urls):
         file = f"t-{stone.action}"

@@ -185,7 +185,7 @@ class Forks:
 
         def at(step: str) -> None:
             steps.append(step)
-            if step == kill_at:
+            if kill_at in {step, f"{step}:{steps.count(step)}"}:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         async def work() -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,62 @@ def test_a_document_is_put_in_place_whole(tmp_path: Path):
     durable.replace_json(path, {"a": 2})
     assert durable.read_json(path) == {"a": 2}
     assert [each.name for each in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_killed_while_the_old_one_was_being_revived_it_goes_back_again(generations: Generations):
+    old, new = move(generations)
+    generations.activate(new)
+    back = generations.go_back("it did not serve")
+    revived = generations.stage(files(b"old and more\n"), Origin(push=1))
+    generations.begin(Intent(old, new, Reload.RESTART, back=True, revived=revived.number))
+    assert generations.recover() is Recovery.GO_BACK, "before `live` was moved"
+    generations.revive(back, revived.number)
+    assert generations.recover() is Recovery.GO_BACK, "and after it"
+    assert generations.go_back("again").new == new, "the one that is given up is not forgotten"
+    generations.confirm()
+    assert names(generations) == {str(old), f"{old}.json"}
+
+
+def test_what_was_not_ended_is_not_forgotten_by_a_move_that_does_not_begin(
+    generations: Generations,
+):
+    old, failed = move(generations)
+    generations.activate(failed)
+    generations.go_back("it did not serve")
+    new = generations.stage(files(b"newer\n"), Origin(push=3))
+    generations.begin(Intent(old, new.number, Reload.RESTART, failed=failed))
+    assert generations.recover() is Recovery.GO_BACK
+    intent = generations.intent()
+    assert intent is not None
+    assert (intent.old, intent.new, intent.back) == (old, failed, True)
+
+
+def test_the_way_back_has_room_of_its_own(generations: Generations):
+    old, new = move(generations)
+    spare = generations.state_dir / "spare"
+    assert spare.stat().st_size >= 65_536
+    generations.activate(new)
+    generations.go_back("no space left")
+    assert not spare.exists()
+    assert generations.live() == generations.staged(old)
+
+
+def test_files_that_come_and_go_are_no_trouble(generations: Generations):
+    """An editor makes and removes its own beside ours."""
+    staged = generations.stage(files(b"x\n"), Origin())
+    own = generations.directory(staged.number) / ".relaymap.conf.swp"
+    ends = threading.Event()
+
+    def edit() -> None:
+        while not ends.is_set():
+            own.write_bytes(b"")
+            own.unlink()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    try:
+        for _ in range(500):
+            assert set(generations.drift(staged)) <= {own.name}
+    finally:
+        ends.set()
+        editor.join()

@@ -62,6 +62,9 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path: Path):
                 not Path("/etc/services").exists(), reason="not installed: netbase"
             ),
         ),
+        ("listen on lo inet4 port 26", [Listener("127.0.0.1", 26, greets=True)]),
+        ("listen on 127.0.0.1 inet6 port 26", []),
+        ("listen on mx.test inet6", [Listener("mx.test", 25, greets=True)]),
         ("listen on :: port 26", [Listener("::1", 26, greets=True)]),
         ("listen on mx.test proxy-v2", [Listener("mx.test", 25, greets=False)]),
         ("listen on 192.0.2.1 port no-such-service", []),

@@ -1,5 +1,7 @@
 """Which actions queued envelopes name, from files as smtpd writes them."""
 
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,22 @@ def test_a_tombstone_stays_for_its_time_and_for_mail_that_names_it(spool: Path):
 @pytest.mark.parametrize(("queue_s", "rule_s", "at"), [(100, 0, 87_500), (100, 500, 87_900)])
 def test_the_longest_life_of_mail_and_a_day_decide(queue_s: int, rule_s: int, at: int):
     assert retire_at(1000, queue_s, rule_s) == at
+
+
+def test_mail_that_is_delivered_while_we_look_is_no_trouble(spool: Path):
+    """smtpd removes envelopes, their messages' directories and those around them."""
+    ends = threading.Event()
+
+    def deliver() -> None:
+        while not ends.is_set():
+            put(spool, "queue/0c/0c0b0c0d/0c0b0c0d00000001", PLAIN.format(action="out").encode())
+            shutil.rmtree(spool / "queue/0c")
+
+    smtpd = threading.Thread(target=deliver)
+    smtpd.start()
+    try:
+        for _ in range(500):
+            assert scan(spool).actions == {"rm-r1", "rm-r2", "out"}
+    finally:
+        ends.set()
+        smtpd.join()

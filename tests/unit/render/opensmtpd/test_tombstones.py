@@ -170,3 +170,19 @@ def test_a_retired_action_whose_certificate_is_gone_is_refused_by_name() -> None
     assert [(r.subject, r.code) for r in refused.value.reasons] == [
         ("actions/rm-r7", "certificate-unknown")
     ]
+
+
+def test_a_retired_action_is_kept_by_a_version_that_would_not_take_it_from_a_rule() -> None:
+    """Of its relays some demand TLS and some do not: from 7.3 on a rule may not say so."""
+    relays = ("smtp://b.test:25", "smtps://a.test:465")
+    mixed = Tombstone("rm-r8", "relay host <rm-m-pool>", relays, NEXT_WEEK)
+    for version in ((6, 8), (7, 8)):
+        target = replace(with_stones(mixed), version=version)
+        generation = render(EMPTY, {}, target)
+        check_read_back(EMPTY, {}, generation, target)
+        assert actions_of(generation)["rm-r8"].relays == relays
+
+
+def test_what_was_written_by_hand_into_our_file_retires_nothing() -> None:
+    by_hand = RenderedAction('relay host "smtp://elsewhere.test"')
+    assert retire({"hand": by_hand, "rm-r1": by_hand}, set()).keys() == {"rm-r1"}
