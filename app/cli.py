@@ -7,6 +7,7 @@ server, a database and a validator to load.
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from app.routing.errors import (
 )
 
 if TYPE_CHECKING:
+    from traceback import FrameSummary
+
     from app.settings import ServerSettings
 
 # sysexits.h
@@ -92,6 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ControlError, OSError) as error:
         print(f"relaymap: {_sentence(error)}", file=sys.stderr)
         return _exit_code(error)
+    except Exception as error:  # noqa: BLE001  the last resort
+        # Where it happened, and not its message: that may quote what was given, a token too.
+        where = ", ".join(f"{frame.name}:{frame.lineno}" for frame in _frames(error))
+        print(f"relaymap: a fault of ours: {type(error).__name__} in {where}", file=sys.stderr)
+        return OUR_FAULT
+
+
+def _frames(error: Exception) -> "list[FrameSummary]":
+    import traceback
+
+    return traceback.extract_tb(error.__traceback__)[-4:]
 
 
 def _sentence(error: ControlError | OSError) -> str:
@@ -263,7 +277,7 @@ def _resolve(given: argparse.Namespace) -> int:
     question = {name: value for name, value in question.items() if value not in (None, False)}
     server = given.server or os.environ.get("RELAYMAP_SERVER")
     if server:
-        answer = _ask_server(server, _token(given), question)
+        answer = _known(_ask_server(server, _token(given), question))
     else:
         from app.server.upkeep import resolve
 
@@ -275,10 +289,16 @@ def _resolve(given: argparse.Namespace) -> int:
     return DONE
 
 
+_TOKEN = re.compile(r"rly_[A-Za-z0-9_-]{43}")
+
+
 def _token(given: argparse.Namespace) -> str:
     state_dir = Path(os.environ.get("RELAYMAP_STATE_DIR") or "/var/lib/relaymap")
     path: Path = given.token_file or state_dir / "admin.token"
-    return path.read_text(encoding="ascii").strip()
+    token = path.read_text(encoding="ascii", errors="replace").strip()
+    if not _TOKEN.fullmatch(token):
+        raise Refused("bad-token", f"{path} does not hold a token, and nothing else")
+    return token
 
 
 class _Answered(ControlError):
@@ -319,24 +339,33 @@ def _ask_server(server: str, token: str, question: dict[str, object]) -> dict[st
 
     if not server.startswith(("http://", "https://")):
         raise _Unreachable("write the server as http://host:port or https://host:port")
-    request = Request(  # noqa: S310  the scheme was looked at
-        server.rstrip("/") + "/v1/resolve",
-        json.dumps(question).encode(),
-        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
     try:
+        request = Request(  # noqa: S310  the scheme was looked at
+            server.rstrip("/") + "/v1/resolve",
+            json.dumps(question).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
         with urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310  as above
             return _object(answer.read())
     except HTTPError as error:
         with error:
             problem = _object(error.read())
         raise _Answered(error.code, _said(problem)) from None
-    except (URLError, HTTPException, TimeoutError) as error:
+    except (URLError, HTTPException, TimeoutError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise _Unreachable(f"the server cannot be reached: {reason}") from None
 
 
 _PATIENCE_S = 15
+
+
+def _known(answer: dict[str, object]) -> dict[str, object]:
+    """An answer to a question, once it is sure that it is one."""
+    try:
+        _lines(answer)
+    except (KeyError, TypeError, IndexError):
+        raise _Unreachable("what answers there is no Relaymap server") from None
+    return answer
 
 
 def _object(body: bytes) -> dict[str, object]:
@@ -351,7 +380,7 @@ def _object(body: bytes) -> dict[str, object]:
 
 def _said(problem: dict[str, object]) -> str:
     errors = problem.get("errors")
-    found = errors if isinstance(errors, list) else []
+    found = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
     lines = [f"{each.get('pointer')}: {each.get('detail')}" for each in found]
     return "\n".join(
         [str(problem.get("detail")), *lines]

@@ -1,6 +1,7 @@
 """What each process is told from outside: its environment, or a file of the same names."""
 
 import ipaddress
+import re
 import shutil
 import socket
 from collections.abc import Iterable
@@ -133,8 +134,8 @@ class ServerSettings(BaseSettings):
     admin_token_file: Path | None = None
     require_if_match: bool = False
     metrics_token: bool = True
-    keep_revisions: Annotated[int, Field(ge=1)] = 10_000
-    keep_days: Annotated[int, Field(ge=1)] = 400
+    keep_revisions: Annotated[int, Field(ge=1, le=2**53)] = 10_000
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     dns_servers: Annotated[
         tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_dns_servers)
     ] = ()
@@ -159,7 +160,7 @@ class ServerSettings(BaseSettings):
     @property
     def store_url(self) -> str:
         """Where the database is: SQLite in the state directory unless said otherwise."""
-        return self.database_url or f"sqlite:///{self.state_dir.absolute() / 'relaymap.db'}"
+        return self.database_url or str(self.state_dir.absolute() / "relaymap.db")
 
     @property
     def key_path(self) -> Path:
@@ -250,14 +251,32 @@ def load(settings: type[Settings], file: Path | None = None) -> Settings:
     Raises:
         BadSettings: every fault found.
     """
-    if file is not None and not file.is_file():
-        raise BadSettings(("--settings: there is no such file",))
+    if file is not None:
+        _look_at(file)
     try:
         return settings(_env_file=file)
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix") or ""
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise BadSettings(tuple(_sentences(found, prefix))) from None
+
+
+_LINE = re.compile(r"\s*(#.*|(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=.*)?")
+
+
+def _look_at(file: Path) -> None:
+    """Refuse a file of settings in which a line would be passed over. Raises BadSettings."""
+    if not file.is_file():
+        raise BadSettings(("--settings: there is no such file",))
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise BadSettings(("--settings: the file is not UTF-8",)) from None
+    bad = [number for number, line in enumerate(lines, 1) if not _LINE.fullmatch(line)]
+    if bad:
+        raise BadSettings(
+            tuple(f"--settings: line {number} is no VARIABLE=value" for number in bad)
+        )
 
 
 def _sentences(found: Iterable[Any], prefix: str) -> Iterable[str]:

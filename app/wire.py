@@ -7,16 +7,23 @@ newer than `known` names its MTA, or 204. It tells what it sees with `POST /v1/a
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, JsonValue
+
+_MAX_TEXT = 4_000
+_MAX_LISTED = 10_000
+"""More than any host has of addresses, or any MTA of retired actions."""
 
 
 def _whole(text: str) -> str:
     """The text with `?` for half a character and for NUL: no socket, or no database, takes one."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+    return text[:_MAX_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 Text = Annotated[str, AfterValidator(_whole)]
-"""What an agent found: the name of a file may hold octets that are no UTF-8."""
+"""What an agent found: the name of a file may hold octets that are no UTF-8, and have no end."""
+
+Texts = Annotated[list[Text], FailFast(), Field(max_length=_MAX_LISTED)]
+"""Some texts; the first one that is none refuses them."""
 
 Number = Annotated[int, Field(ge=0, le=2**53)]
 """Of a push or a revision, or seconds: what every database and every JSON parser holds exactly."""
@@ -109,7 +116,7 @@ class TombstoneMessage(Message):
 
     action: Text
     text: Text
-    relays: list[Text]
+    relays: Texts
     retire_at: Number
 
 
@@ -145,10 +152,10 @@ class Report(Message):
     observed: Observed | None = None
     behind_me: bool = False
     version: Text | None = None
-    addresses: list[Text] = []
-    certificates: list[Text] = []
-    cas: list[Text] = []
+    addresses: Texts = []
+    certificates: Texts = []
+    cas: Texts = []
     state_dir: Text = ""
-    tombstones: list[TombstoneMessage] = []
+    tombstones: Annotated[list[TombstoneMessage], FailFast(), Field(max_length=_MAX_LISTED)] = []
     push: PushReport | None = None
     detail: Text = ""

@@ -1,11 +1,12 @@
 """Every finding of the routing as it is: the core's, and what each MTA of the fleet cannot do."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
-from app.render.opensmtpd.capabilities import reasons
 from app.routing.check import Finding, Severity, findings
 from app.routing.routing_table import RoutingTable
 from app.server.fleet import Fleet, version_of
+from app.server.judge import Judge
 
 NOT_EXPRESSIBLE = "not-expressible"
 
@@ -13,25 +14,46 @@ NOT_EXPRESSIBLE = "not-expressible"
 class FindingBook:
     """Finds once for each routing and each set of versions; the newest result is remembered."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, judge: Judge) -> None:
         self._fleet = fleet
+        self._judge = judge
         self._key: tuple[RoutingTable, Mapping[str, str]] | None = None
         self._found: tuple[Finding, ...] = ()
         self._by_subject: dict[str, tuple[Finding, ...]] = {}
+        self._at_work = asyncio.Lock()
 
-    def of(self, table: RoutingTable) -> tuple[Finding, ...]:
+    async def of(self, table: RoutingTable) -> tuple[Finding, ...]:
         """Every finding of a routing, those of single MTAs last."""
-        versions = self._fleet.versions()
-        if self._key is None or self._key[0] is not table or self._key[1] != versions:
-            self._found = (*findings(table), *not_expressible(table, versions))
-            self._by_subject = _by_subject(self._found)
-            self._key = (table, versions)
+        await self._look(table)
         return self._found
 
-    def about(self, table: RoutingTable, subject: str) -> tuple[Finding, ...]:
+    async def about(self, table: RoutingTable, subject: str) -> tuple[Finding, ...]:
         """The findings of a routing that concern one subject."""
-        self.of(table)
+        await self._look(table)
         return self._by_subject.get(subject, ())
+
+    async def not_expressible(self, table: RoutingTable) -> tuple[Finding, ...]:
+        """What each MTA cannot do of a routing, by the version that it last said."""
+        versions = {mta: version_of(text) for mta, text in self._fleet.versions().items()}
+        known = await self._judge.reasons(table, filter(None, versions.values()))
+        found = [
+            Finding(NOT_EXPRESSIBLE, Severity.WARNING, reason.subject, "", reason.detail, mta=mta)
+            for mta, version in versions.items()
+            if version is not None
+            for reason in known[version]
+        ]
+        return tuple(sorted(found, key=lambda finding: (finding.mta or "", finding.subject)))
+
+    async def _look(self, table: RoutingTable) -> None:
+        async with self._at_work:
+            versions = self._fleet.versions()
+            if self._key is not None and self._key[0] is table and self._key[1] == versions:
+                return
+            # In a thread: with thousands of rules it takes a second, and questions go on.
+            own = await asyncio.to_thread(findings, table)
+            self._found = (*own, *await self.not_expressible(table))
+            self._by_subject = _by_subject(self._found)
+            self._key = (table, versions)
 
 
 def _by_subject(found: Iterable[Finding]) -> dict[str, tuple[Finding, ...]]:
@@ -39,19 +61,3 @@ def _by_subject(found: Iterable[Finding]) -> dict[str, tuple[Finding, ...]]:
     for finding in found:
         grouped.setdefault(finding.subject, []).append(finding)
     return {subject: tuple(findings) for subject, findings in grouped.items()}
-
-
-def not_expressible(table: RoutingTable, versions: Mapping[str, str]) -> tuple[Finding, ...]:
-    """What each MTA cannot do of a routing, by the version that it last said."""
-    found: list[Finding] = []
-    by_version = {text: version_of(text) for text in versions.values()}
-    for text, version in by_version.items():
-        for reason in () if version is None else reasons(table, version):
-            found.extend(
-                Finding(
-                    NOT_EXPRESSIBLE, Severity.WARNING, reason.subject, "", reason.detail, mta=mta
-                )
-                for mta, said in versions.items()
-                if said == text
-            )
-    return tuple(sorted(found, key=lambda finding: (finding.mta or "", finding.subject)))

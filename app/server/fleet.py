@@ -106,6 +106,7 @@ class Fleet:
     def __init__(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
         self._mtas: dict[str, MtaRow] = {}
         self._reports: dict[str, ReportRow] = {}
+        self._addresses: dict[str, tuple[ReportRow, frozenset[IPAddress]]] = {}
         self._take(mtas, reports)
 
     def _take(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
@@ -142,7 +143,13 @@ class Fleet:
             Unknown: there is no such MTA.
         """
         row = self.report(mta)
-        return frozenset() if row is None else frozenset(addresses_of(row.report))
+        if row is None:
+            return frozenset()
+        read, found = self._addresses.get(mta, (None, frozenset[IPAddress]()))
+        if read is not row:
+            found = frozenset(addresses_of(row.report))
+            self._addresses[mta] = (row, found)
+        return found
 
     def versions(self) -> Mapping[str, str]:
         """The version of each MTA that has said one, by MTA, in order."""
@@ -166,6 +173,7 @@ class Fleet:
         """Note that an MTA is gone."""
         self._mtas.pop(mta, None)
         self._reports.pop(mta, None)
+        self._addresses.pop(mta, None)
 
     def is_younger(self, mta: str, at: datetime) -> bool:
         """Whether something of that time concerns this MTA, and not one before of that name."""

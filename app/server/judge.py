@@ -1,42 +1,43 @@
-"""Whether the version that an MTA last reported can say a routing, asked once a version."""
+"""What versions of an MTA cannot say of a routing: worked out once for each, beside the loop."""
 
-from datetime import datetime
+import asyncio
+from collections.abc import Iterable, Mapping
 
 from app.render.opensmtpd.capabilities import reasons
+from app.render.opensmtpd.rows import Version
 from app.routing.errors import Reason
 from app.routing.routing_table import RoutingTable
-from app.server import lines
-from app.server.fleet import Fleet, version_of
-from app.server.storage import LineRow
 
 _SHOWN = 20
 
 
 class Judge:
-    """Judges lines of one routing: a thousand MTAs of one version cost one look."""
+    """Remembers what it found of the newest routing that it was asked about."""
 
-    def __init__(self, fleet: Fleet, table: RoutingTable, now: datetime) -> None:
-        self._fleet = fleet
-        self._table = table
-        self._now = now
-        self._known: dict[tuple[int, int], tuple[Reason, ...]] = {}
+    def __init__(self) -> None:
+        self._table: RoutingTable | None = None
+        self._known: dict[Version, tuple[Reason, ...]] = {}
+        self._at_work = asyncio.Lock()
 
-    def judged(self, line: LineRow) -> LineRow:
-        """The line, refused where its MTA's version cannot say the routing.
+    async def reasons(
+        self, table: RoutingTable, versions: Iterable[Version]
+    ) -> Mapping[Version, tuple[Reason, ...]]:
+        """By version: why it cannot say the routing; nothing where it can.
 
         What hangs on one MTA alone, such as the names of its certificates, its agent refuses.
         """
-        row = self._fleet.report(line.mta)
-        version = None if row is None else version_of(row.report.version)
-        if version is None:
-            return line
-        if version not in self._known:
-            self._known[version] = reasons(self._table, version)
-        found = self._known[version]
-        return lines.refused(line, _sentence(found), self._now) if found else line
+        async with self._at_work:
+            if table is not self._table:
+                self._table, self._known = table, {}
+            known = self._known
+            for version in sorted(set(versions) - known.keys()):
+                # In a thread: with thousands of rules it takes a second, and questions go on.
+                known[version] = await asyncio.to_thread(reasons, table, version)
+            return known
 
 
-def _sentence(found: tuple[Reason, ...]) -> str:
+def sentence(found: tuple[Reason, ...]) -> str:
+    """Reasons as one sentence."""
     shown = "; ".join(f"{each.subject}: {each.detail}" for each in found[:_SHOWN])
     more = len(found) - _SHOWN
     return f"not expressible: {shown}" + (f"; and {more} more" if more > 0 else "")

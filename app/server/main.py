@@ -19,7 +19,9 @@ from app.server.api.services import Options, Services
 from app.server.api.token_book import TokenBook
 from app.server.dns import MxResolver
 from app.server.edit import Editor, utc_now
+from app.server.findings import FindingBook
 from app.server.fleet import Fleet
+from app.server.judge import Judge
 from app.server.pins import Pins
 from app.server.pushes import Pushes
 from app.server.storage import StorageTrouble, Store
@@ -148,11 +150,13 @@ async def _services(
     editor = await Editor.start(store, now)
     fleet = await Fleet.start(store)
     pins = Pins(store, editor.live, editor.table_at)
+    judge = Judge()
     return Services(
         store=store,
         editor=editor,
         fleet=fleet,
-        pushes=Pushes(store, editor.live, fleet, pins, metrics=metrics, now=now),
+        pushes=Pushes(store, editor.live, fleet, pins, judge, metrics=metrics, now=now),
+        findings=FindingBook(fleet, judge),
         tokens=TokenBook(store, now),
         resolver=MxResolver(settings.dns_servers),
         options=Options(

@@ -6,16 +6,16 @@ a restart of the server changes nothing.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.routing.errors import RevisionMoved
+from app.routing.errors import RevisionMoved, Unknown
 from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
-from app.server.fleet import Fleet, Standing, standing_of
-from app.server.judge import Judge
+from app.server.fleet import Fleet, Standing, standing_of, version_of
+from app.server.judge import Judge, sentence
 from app.server.lines import Pin
 from app.server.live import Live
 from app.server.pins import Pins
@@ -32,12 +32,13 @@ _TRIES = 5
 class Pushes:
     """Makes pushes, answers agents, and lets time settle what agents do not."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts that it is put together from
         self,
         store: Store,
         live: Live,
         fleet: Fleet,
         pins: Pins,
+        judge: Judge,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
@@ -46,6 +47,7 @@ class Pushes:
         self._live = live
         self._fleet = fleet
         self._pins = pins
+        self._judge = judge
         self._metrics = metrics
         self._now = now
         self._bells: dict[str, Bell] = {}
@@ -80,7 +82,7 @@ class Pushes:
             self.refuse_no_mta()
         chosen = self._fleet.names() if mtas is None else tuple(dict.fromkeys(mtas))
         if dry_run:
-            return self._as_it_would_be(author, chosen, revision)
+            return await self._as_it_would_be(author, chosen, revision)
         before = await self._store.open_lines()
         made = await self._create(author, chosen, revision)
         self._count_superseded(chosen, before)
@@ -114,13 +116,14 @@ class Pushes:
                     raise NotTheHead(moved.current) from moved
                 await asyncio.sleep(0)
 
-    def _as_it_would_be(self, author: str, mtas: tuple[str, ...], revision: int | None) -> PushRow:
+    async def _as_it_would_be(
+        self, author: str, mtas: tuple[str, ...], revision: int | None
+    ) -> PushRow:
         snapshot, now = self._live.current(), self._now()
         if revision is not None and revision != snapshot.revision:
             raise NotTheHead(snapshot.revision)
-        judge = Judge(self._fleet, snapshot.table, now)
-        made = tuple(judge.judged(LineRow(0, mta)) for mta in sorted(mtas))
-        return PushRow(0, snapshot.revision, snapshot.history, author, now, made)
+        made = await self._judged([LineRow(0, mta) for mta in sorted(mtas)], snapshot.table)
+        return PushRow(0, snapshot.revision, snapshot.history, author, now, tuple(made))
 
     def _count_superseded(self, mtas: Collection[str], before: Collection[LineRow]) -> None:
         """Count what the store ended with the new push: lines of these MTAs that waited."""
@@ -134,9 +137,20 @@ class Pushes:
         pinned = await self._pins.pin(push)
         if pinned is None:
             return
-        judge = Judge(self._fleet, pinned.table, self._now())
-        for line in push.lines:
-            await self._save(line, judge.judged(line))
+        judged = await self._judged(push.lines, pinned.table)
+        for line, after in zip(push.lines, judged, strict=True):
+            await self._save(line, after)
+
+    async def _judged(self, made: Sequence[LineRow], table: RoutingTable) -> list[LineRow]:
+        """Each line, refused where the version of its MTA cannot say the routing."""
+        reports = [self._fleet.report(line.mta) for line in made]
+        versions = [None if row is None else version_of(row.report.version) for row in reports]
+        known = await self._judge.reasons(table, filter(None, versions))
+        found = [() if version is None else known[version] for version in versions]
+        return [
+            lines.refused(line, sentence(reasons), self._now()) if reasons else line
+            for line, reasons in zip(made, found, strict=True)
+        ]
 
     async def withdraw(self, number: int) -> None:
         """Take back the lines of a push that have not begun. Raises Unknown."""
@@ -207,8 +221,7 @@ class Pushes:
             return None, None
         secrets = await self._pins.secrets(pinned)
         if secrets is None:
-            detail = "a credential was changed after this push; push again"
-            await self._save(line, lines.refused(line, detail, self._now()))
+            await self._refuse_changed(line)
             return None, None
         # Not looked through again for each of a thousand agents: it is our own.
         offer = Wanted.model_construct(
@@ -220,6 +233,15 @@ class Pushes:
             secrets=secrets,
         )
         return offer, None
+
+    async def _refuse_changed(self, line: LineRow) -> None:
+        """End a line whose passwords are no longer what they were, unless it has begun.
+
+        What is served, or being applied, was given what was right then.
+        """
+        if line.state in _NOT_BEGUN:
+            detail = "a credential was changed after this push; push again"
+            await self._save(line, lines.refused(line, detail, self._now()))
 
     async def report(self, mta: str, report: Report) -> None:
         """Take what an agent sees, and settle what it settles.
@@ -266,7 +288,10 @@ class Pushes:
         observed = None if row is None else row.report.observed
         if observed is None or observed.history != self._live.current().history:
             return None
-        return await self._pins.table_at(observed.revision)
+        try:
+            return await self._pins.table_at(observed.revision)
+        except Unknown:  # an agent that says so is mistaken
+            return None
 
     def left(self, mta: str) -> None:
         """Note that an MTA is gone, and let its agent's long poll go."""
@@ -346,4 +371,5 @@ def _is_superseded(line: LineRow, mtas: Collection[str]) -> bool:
     return line.state is LineState.WAITING and line.mta in mtas
 
 
+_NOT_BEGUN = frozenset({LineState.WAITING, LineState.FAILED})
 _QUIET = frozenset({LineState.APPLYING, LineState.APPLIED, LineState.SUPERSEDED})

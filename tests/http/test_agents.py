@@ -256,3 +256,44 @@ async def test_odd_texts_of_an_agent_are_taken_and_shown(
     assert answer.status_code == 204
     for path in ("status", "capabilities", "preview"):
         assert (await api.get(f"/v1/mtas/mx-out-1/{path}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"addresses": [0] * 300_000},
+        {"addresses": ["::1"] * 100_000},
+        {"certificates": ["x"] * 10_001},
+        {"tombstones": [{}] * 100_000},
+    ],
+)
+async def test_a_report_without_end_is_refused_in_few_words(
+    api: httpx.AsyncClient, agent: Agent, more: dict[str, object]
+) -> None:
+    body = {"agent": "agent-1", "state": "live", **more}
+    answer = await api.post("/v1/agent/reports", json=body, headers=agent._headers)
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+
+
+async def test_a_long_word_of_an_agent_is_cut(api: httpx.AsyncClient, agent: Agent) -> None:
+    await agent.tell(detail="x" * 500_000)
+    status = (await api.get("/v1/mtas/mx-out-1/status")).json()
+    assert 1000 < len(status["detail"]) <= 4000
+
+
+async def test_a_revision_that_is_none_of_ours_hides_no_preview(
+    api: httpx.AsyncClient, agent: Agent
+) -> None:
+    push = (await api.post("/v1/pushes")).json()
+    assert push["state"] == "running"
+    wanted = await agent.ask()
+    assert wanted is not None
+    observed = {
+        "history": wanted.history,
+        "revision": 99,
+        "model_digest": "d",
+        "files_digest": "f",
+    }
+    await agent.tell(observed=observed)
+    assert (await api.get("/v1/mtas/mx-out-1/preview")).status_code == 200

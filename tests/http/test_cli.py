@@ -7,14 +7,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from app import cli
 from app.cli import main
 from tests.http.servers import ROOT, Server, environment, free_port
 
 CANARY = "canary-in-the-wrong-place"
+TOKEN = "rly_" + "x" * 43
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -209,8 +212,9 @@ def test_resolve_answers_from_the_database(run: Run) -> None:
 
 def test_resolve_over_http_needs_a_server_that_answers(run: Run, state_dir: Path) -> None:
     state_dir.mkdir()
-    (state_dir / "admin.token").write_text("rly_x\n")
-    for server in (f"http://127.0.0.1:{free_port()}", "gopher://x", "localhost"):
+    (state_dir / "admin.token").write_text(f"{TOKEN}\n")
+    odd = ("gopher://x", "localhost", "http://[::1", "http://a..b", f"http://{'a' * 64}.test")
+    for server in (f"http://127.0.0.1:{free_port()}", *odd):
         code, _, err = run("resolve", "joe@example.org", "--server", server)
         assert code == 69
         assert err
@@ -255,3 +259,53 @@ def test_resolve_over_http_asks_the_server_and_loads_little(tmp_path: Path) -> N
         assert CANARY not in refused.stderr
         assert ask(token="rly_" + "x" * 43).returncode == 77
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("held", [f"{TOKEN}\n{CANARY}", CANARY, "", "\xff", f"{TOKEN}{CANARY}"])
+def test_a_file_that_holds_no_token_is_refused_and_not_quoted(
+    run: Run, tmp_path: Path, held: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(held.encode("latin-1"))
+    arguments = ("--server", "http://127.0.0.1:1", "--token-file", str(file))
+    code, out, err = run("resolve", "joe@example.org", *arguments)
+    assert (code, out) == (65, "")
+    assert "does not hold a token" in err
+    assert CANARY not in err
+    assert TOKEN not in err
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"{}", b"[]", b"odd", b'{"outcome": "x", "mx": "y"}', b'{"outcome": "x", "trace": [1]}'],
+)
+def test_what_is_no_answer_is_none(run: Run, state_dir: Path, said: bytes) -> None:
+    state_dir.mkdir()
+    (state_dir / "admin.token").write_text(TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as beside:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(said)}\r\n\r\n"
+                connection.sendall(head.encode() + said)
+
+        beside.submit(answer)
+        server = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        code, out, err = run("resolve", "joe@example.org", "--server", server)
+    assert (code, out) == (69, "")
+    assert "no Relaymap server" in err
+
+
+def test_a_fault_of_ours_is_said_in_one_line_and_exits_70(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: object) -> int:
+        raise KeyError(CANARY)
+
+    monkeypatch.setattr(cli, "_check", break_down)
+    code, out, err = run("check")
+    assert (code, out, err.count("\n")) == (70, "", 1)
+    assert "KeyError" in err
+    assert CANARY not in err

@@ -235,3 +235,29 @@ async def test_requests_are_counted_by_template_and_never_by_path(
     assert 'method="HEAD",route="/v1/relay-maps/{map}",status="404"} 1.0' in text
     assert 'method="any",route="none",status="404"} 1.0' in text
     assert "secret-path" not in text
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "application/json; charset*0*='; charset*" + "9" * 5000 + "=z",
+        "application/json; charset*=x",
+        ";;;",
+        "\x80",
+    ],
+)
+async def test_a_content_type_of_any_shape_is_a_problem_at_worst(
+    api: httpx.AsyncClient, odd: str
+) -> None:
+    headers = [(b"content-type", odd.encode("latin-1"))]
+    answer = await api.post("/v1/resolve", content=b'{"recipient": "a@b.cc"}', headers=headers)
+    assert answer.status_code in {200, 415, 422}, answer.text
+
+
+async def test_a_big_body_is_looked_through_beside_the_others(api: httpx.AsyncClient) -> None:
+    deep = b"[" + b",".join([b"[" * 21 + b"]" * 21] * 10_000) + b"]"
+    assert len(deep) > 1 << 16
+    answer = await api.post(
+        "/v1/resolve", content=deep, headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "not-json")

@@ -111,3 +111,9 @@ async def test_what_the_routing_says_of_a_relay_is_said_of_its_line(api: httpx.A
     assert answer.json()["errors"][0]["detail"].startswith("line 3: ")
     answer = await api.post(IMPORT, json={"urls": bad})
     assert pointers(answer) == [("body", "/urls/1", "credential-not-for-host")]
+
+
+async def test_more_lines_than_a_map_holds_are_not_even_read(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    answer = await imported(api, "not a relay url\n" * 1001)
+    assert pointers(answer) == [("body", "", "bad-size")]

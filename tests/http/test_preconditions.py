@@ -81,6 +81,7 @@ async def test_what_is_no_list_of_tags_is_refused(
 
 async def test_the_settings_may_demand_a_precondition(services: Services, admin_token: str) -> None:
     strict = Services(
+        findings=services.findings,
         store=services.store,
         editor=services.editor,
         fleet=services.fleet,

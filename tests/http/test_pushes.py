@@ -397,3 +397,44 @@ async def test_a_write_whose_push_is_missed_says_that_it_is_made(
     assert answer.headers["Relay-Revision"] == "3"
     assert answer.headers["Relay-Changed"] == "true"
     assert answer.headers["Relay-Push"] == str(answer.json()["push"]["id"])
+
+
+LOGIN = {"username": "me", "password": "canary-7c1f", "hosts": ["mx1.example.net"]}
+WITH_LOGIN = {
+    "match": {"recipients": ["example.org"]},
+    "action": {"kind": "relay", "via": "smtps://acct@mx1.example.net"},
+}
+
+
+async def test_a_token_that_is_ended_while_its_holder_waits_gets_no_password(
+    api: httpx.AsyncClient, agent: Agent
+) -> None:
+    await api.put("/v1/credentials/acct", json=LOGIN)
+    await api.put("/v1/rules/r", json=WITH_LOGIN)
+    (token,) = [t for t in (await api.get("/v1/tokens")).json()["items"] if t["mta"]]
+
+    async def ask() -> httpx.Response:
+        return await api.get("/v1/agent/wanted?wait=30", headers=agent._headers)
+
+    async def end() -> None:
+        await asyncio.sleep(0.2)  # the poll waits by now; were it later, it would be refused too
+        assert (await api.delete(f"/v1/tokens/{token['id']}")).status_code == 204
+        await push(api)
+
+    answer, _ = await asyncio.gather(ask(), end())
+    assert answer.status_code == 401
+    assert "canary" not in answer.text
+
+
+async def test_what_is_applied_stays_so_though_its_password_is_changed(
+    api: httpx.AsyncClient, agent: Agent
+) -> None:
+    await api.put("/v1/credentials/acct", json=LOGIN)
+    await api.put("/v1/rules/r", json=WITH_LOGIN)
+    await agent.tell()
+    number = (await push(api))["id"]
+    await agent.apply()
+    await api.put("/v1/credentials/acct", json=LOGIN | {"password": "another"})
+    agent.known = 0  # it lost its memory
+    assert await agent.ask() is None
+    assert (await line(api, number))["state"] == "applied"

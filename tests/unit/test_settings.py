@@ -36,7 +36,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[str, ...
 def test_the_server_listens_on_loopback_with_its_state_in_var_lib() -> None:
     settings = load(ServerSettings)
     assert (settings.host, settings.port) == ("127.0.0.1", 8025)
-    assert settings.store_url == "sqlite:////var/lib/relaymap/relaymap.db"
+    assert settings.store_url == "/var/lib/relaymap/relaymap.db"
     assert settings.key_path == Path("/var/lib/relaymap/sealing.key")
     assert settings.token_path == Path("/var/lib/relaymap/admin.token")
     assert settings.allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
@@ -181,3 +181,32 @@ def test_a_file_that_names_no_setting_is_refused(tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
     with pytest.raises(BadSettings):
         load(ServerSettings, tmp_path / "missing.env")
+
+
+@pytest.mark.io
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("RELAYMAP_PORT=1\nRELAYMAP_HOST\n", 2), ("not a line\n", 1), ("\n# fine\n=x\n", 3)],
+)
+def test_a_line_of_a_file_that_says_nothing_is_refused(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    file = tmp_path / "settings"
+    file.write_text(text)
+    with pytest.raises(BadSettings, match=f"line {line} is no VARIABLE=value"):
+        load(ServerSettings, file)
+
+
+@pytest.mark.io
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "settings"
+    file.write_bytes(b"RELAYMAP_PORT=\xff\n")
+    with pytest.raises(BadSettings, match="UTF-8"):
+        load(ServerSettings, file)
+
+
+@pytest.mark.parametrize("name", ["RELAYMAP_KEEP_DAYS", "RELAYMAP_KEEP_REVISIONS"])
+def test_for_ever_has_a_number(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "9" * 30)
+    with pytest.raises(BadSettings, match=name):
+        load(ServerSettings)

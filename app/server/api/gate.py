@@ -4,6 +4,7 @@ From the outside in: `Numbered` (request id, time, the last resort for errors), 
 `HeadAsGet`, `BodyChecked`.
 """
 
+import asyncio
 import logging
 import re
 import traceback
@@ -22,6 +23,7 @@ from app.server.api.refusals import BadHost, BadMediaType, BodyTooLarge, EdgeErr
 from app.server.api.strict_json import parse_json
 
 MAX_BODY = 1 << 20
+_BIG = 1 << 16
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "none"
 
@@ -143,11 +145,19 @@ class BodyChecked:
         try:
             body = await _read(headers, receive)
             if body and is_json(headers.get("content-type", "")):
-                parse_json(body)
+                await _refuse_odd(body)
         except ControlError as refusal:
             await problem_of(refusal).response()(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+
+async def _refuse_odd(body: bytes) -> None:
+    """Refuse what is not JSON as we read it. Raises NotJson."""
+    if len(body) > _BIG:  # others are answered while somebody's megabyte is looked through
+        await asyncio.to_thread(parse_json, body)
+    else:
+        parse_json(body)
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:

@@ -72,6 +72,8 @@ STATUS: dict[type[ControlError], int] = {
 """The status of every error over HTTP; the nearest class of its ancestry counts."""
 
 _RETRY_AFTER_S = "2"
+_MAX_LISTED = 1_000
+"""Findings in one problem; `detail` says how many there are."""
 
 Members = dict[str, JsonValue]
 MEMBERS: dict[type[ControlError], Callable[[Any], Members]] = {
@@ -115,7 +117,7 @@ class Problem:
             "instance": f"/requests/{request_id}",
             "code": self.code,
             "request_id": request_id,
-            "errors": [at.document() for at in self.found],
+            "errors": [at.document() for at in self.found[:_MAX_LISTED]],
             **self.members,
         }
         return json.dumps(document, ensure_ascii=False).encode() + b"\n"

@@ -45,16 +45,12 @@ class Services:
     editor: Editor
     fleet: Fleet
     pushes: Pushes
+    findings: FindingBook
     tokens: TokenBook
     resolver: MxResolver
     options: Options = field(default_factory=Options)
     metrics: Metrics = field(default_factory=Metrics)
     now: Callable[[], datetime] = utc_now
-    findings: FindingBook = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find over the fleet that is given."""
-        object.__setattr__(self, "findings", FindingBook(self.fleet))
 
     @property
     def live(self) -> Live:

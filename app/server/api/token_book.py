@@ -66,6 +66,7 @@ class TokenBook:
         self._now = now
         self._rows: dict[str, tuple[TokenRow, float]] = {}
         self._used: dict[str, datetime] = {}
+        self._forgotten = 0
 
     async def find(self, token: str) -> TokenRow | None:
         """The row of a token; None alike for one that is malformed, unknown, revoked or expired."""
@@ -83,6 +84,7 @@ class TokenBook:
 
     def forget(self) -> None:
         """Read every token anew: one was deleted or changed."""
+        self._forgotten += 1
         self._rows.clear()
 
     async def upkeep(self) -> None:
@@ -98,7 +100,11 @@ class TokenBook:
             await self._store.touch_token(token, at)
 
     async def _read(self, digest: str) -> TokenRow | None:
-        row = await self._store.token_by_hash(digest)
+        while True:
+            forgotten = self._forgotten
+            row = await self._store.token_by_hash(digest)
+            if forgotten == self._forgotten:
+                break  # else a token was ended meanwhile, and it may be this one
         if row is None:
             self._rows.pop(digest, None)
         else:

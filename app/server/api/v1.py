@@ -31,9 +31,7 @@ async def _refuse_media_type(request: Request) -> None:
     if request.headers.get("content-length", "0") == "0" and not await request.body():
         return
     taken = _media_types(request.scope["route"])
-    header = Message()
-    header["content-type"] = request.headers.get("content-type") or "none/none"
-    given, charset = header.get_content_type(), header.get_content_charset("utf-8")
+    given, charset = _content_type(request.headers.get("content-type") or "none/none")
     if not taken and request.method in {"GET", "DELETE"}:
         return  # such a body has no meaning (RFC 9110 9.3.1, 9.3.5)
     if not taken:
@@ -47,6 +45,16 @@ async def _refuse_media_type(request: Request) -> None:
             f"this takes {wanted}{hint}",
             headers={names: ", ".join(taken), "Accept": ", ".join(taken)},
         )
+
+
+def _content_type(text: str) -> tuple[str, str]:
+    """The media type and the charset of a header, in lower case; utf-8 where none is said."""
+    header = Message()
+    header["content-type"] = text
+    try:
+        return header.get_content_type(), header.get_content_charset("utf-8")
+    except ValueError:  # parameters of a shape that the library does not expect (RFC 2231)
+        return "none/none", ""
 
 
 def _media_types(route: APIRoute) -> tuple[str, ...]:

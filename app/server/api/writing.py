@@ -34,7 +34,6 @@ from app.server.api.schemas.model import In
 from app.server.api.services import Control, Services
 from app.server.api.v1 import PREFIX, Line
 from app.server.edit import Edited
-from app.server.findings import not_expressible
 from app.server.live import Snapshot
 from app.server.push_errors import PushMissed
 from app.server.storage import NewSecret
@@ -152,11 +151,11 @@ class Writing:
             dry_run=self.dry_run,
             secrets=secrets or {},
         )
-        return self.noted(edited)
+        return await self.noted(edited)
 
-    def noted(self, edited: Edited) -> Edited:
+    async def noted(self, edited: Edited) -> Edited:
         """Note an edit in the headers; answers it with what MTAs cannot do of it as findings."""
-        beside = not_expressible(edited.snapshot.table, self.services.fleet.versions())
+        beside = await self.services.findings.not_expressible(edited.snapshot.table)
         found = (*edited.findings, *beside)
         headers = self.response.headers
         headers["Relay-Revision"] = str(edited.snapshot.revision)

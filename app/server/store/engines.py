@@ -60,7 +60,7 @@ def parse_url(text: str) -> URL:
         return URL.create("sqlite", database=text)
     try:
         url = make_url(text)
-    except ArgumentError as wrong:
+    except (ArgumentError, ValueError) as wrong:
         raise DatabaseRefused("the database URL cannot be read") from wrong
     if url.password is not None or "password" in url.query:
         raise DatabaseRefused("take the password out of the database URL, into a PGPASSFILE")

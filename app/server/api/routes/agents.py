@@ -1,15 +1,15 @@
 """What the agent beside an MTA asks and says; its token is good for that MTA alone."""
 
+import asyncio
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from app.server.api import v1
-from app.server.api.auth import AgentOf
+from app.server.api.auth import AgentOf, known_token
 from app.server.api.parameters import QueryInt
 from app.server.api.problems import responses
 from app.server.api.services import Control
-from app.server.api.v1 import Line
 from app.server.pushes import MAX_WAIT_S
 from app.wire import Report, Wanted
 
@@ -30,7 +30,7 @@ WaitSeconds = Annotated[
     responses={204: {"description": "Nothing newer came in that time."}, **responses(404)},
 )
 async def get_wanted(
-    mta: AgentOf, services: Control, known: Known = 0, wait: WaitSeconds = 0
+    request: Request, mta: AgentOf, services: Control, known: Known = 0, wait: WaitSeconds = 0
 ) -> Response:
     """The newest push for the caller's MTA, with the whole model, once there is one to apply.
 
@@ -39,9 +39,14 @@ async def get_wanted(
     Scope: none; the token of the MTA's agent
     """
     wanted = await services.pushes.wanted(mta, known, float(wait))
+    # The token may have been ended while its holder waited, and there are passwords in the answer.
+    await known_token(request, services, None)
     if wanted is None:
         return Response(status_code=204)
-    return Line(wanted.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
+    # In a thread: a model may have megabytes, and a fleet asks for it at once.
+    body = await asyncio.to_thread(wanted.model_dump_json)
+    headers = {"Cache-Control": "no-store"}
+    return Response(f"{body}\n", headers=headers, media_type="application/json")
 
 
 @router.post(

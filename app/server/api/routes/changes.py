@@ -1,5 +1,6 @@
 """Changes: many writes of routing, checked together, done all or not at all."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ async def make_changes(body: ChangesIn, principal: Writer, write: Written) -> Ch
     Each sees the ones before it; what refers to what is checked at the end. `If-Match: "<head>"`
     guards the whole. Writes to states need the scope `operate` too.
     """
-    ready = ready_writes(body.changes)
+    ready = await asyncio.to_thread(ready_writes, body.changes)
     if needs_operate(ready):
         principal.require(Scope.OPERATE)
 

@@ -38,7 +38,7 @@ async def list_findings(
     """Everything found in the routing, and what each MTA that was heard of cannot do of it."""
     chosen = (
         (_key(found), found)
-        for found in services.findings.of(snapshot.table)
+        for found in await services.findings.of(snapshot.table)
         if mta in {None, found.mta} and severity in {None, found.severity}
     )
     cut = page.among(_ORDER, chosen, *_KEY)

@@ -1,13 +1,15 @@
 """Import of a list of relay URLs into a relay map."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from fastapi import Request
 
 from app.routing.change import Put, Write
 from app.routing.errors import Fault, Invalid, Refused, Unknown
-from app.routing.relay_map import Relay, RelayMap, faults_of, name_relays
+from app.routing.relay_map import MAX_RELAYS, Relay, RelayMap, faults_of, name_relays
 from app.routing.relay_url import RelayURL, parse_relay_url
 from app.server.api import v1
 from app.server.api.auth import Writer
@@ -65,7 +67,8 @@ async def import_relays(name: MapName, request: Request, _: Writer, write: Writt
     A relay whose URL means the same stays the same relay: its name, weight, priority, comment and
     state are kept.
     """
-    listed = _listed(await request.body(), request.headers.get("content-type", ""))
+    body, content_type = await request.body(), request.headers.get("content-type", "")
+    listed = await asyncio.to_thread(_listed, body, content_type)
 
     def plan(snapshot: Snapshot) -> Sequence[Write]:
         write.conditions.check(snapshot, subject_of(name))
@@ -78,7 +81,7 @@ async def import_relays(name: MapName, request: Request, _: Writer, write: Writt
         snapshot = await write.run(plan, subject_of(name))
     except Invalid as invalid:
         raise _placed(invalid.faults, listed) from None
-    return shown(write.services, snapshot, name)
+    return await shown(write.services, snapshot, name)
 
 
 def _listed(body: bytes, content_type: str) -> Sequence[Listed]:
@@ -103,7 +106,10 @@ def read_lines(text: str) -> Sequence[Listed]:
     """
     found: list[Listed] = []
     faults: list[Fault] = []
-    for number, written in _written(text):
+    lines = list(islice(_written(text), MAX_RELAYS + 1))
+    if len(lines) > MAX_RELAYS:
+        raise Invalid((Fault("bad-size", f"a map has 1 to {MAX_RELAYS} relays"),))
+    for number, written in lines:
         place = f"line {number}: "
         try:
             found.append(Listed(parse_relay_url(written), place=place))

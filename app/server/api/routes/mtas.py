@@ -161,7 +161,8 @@ async def get_mta_preview(
     """The files as a push of the head would make them; what is secret shows as `********`."""
     row = services.fleet.report(mta)
     table = services.live.current().table
-    target = target_of(None if row is None else row.report, table, version_of(version))
+    said = None if row is None else row.report
+    target = await asyncio.to_thread(target_of, said, table, version_of(version))
     if target is None:
         raise MtaNeverSeen
     live = await services.pushes.table_live(mta)

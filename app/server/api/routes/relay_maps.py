@@ -38,10 +38,10 @@ def subject_of(name: str) -> Subject:
     return Subject(Kind.RELAY_MAP, name)
 
 
-def shown(services: Services, snapshot: Snapshot, name: str) -> RelayMapOut:
+async def shown(services: Services, snapshot: Snapshot, name: str) -> RelayMapOut:
     """The answer for a relay map that is there."""
     subject = subject_of(name)
-    found = services.findings.about(snapshot.table, str(subject))
+    found = await services.findings.about(snapshot.table, str(subject))
     table = snapshot.table
     return RelayMapOut.of(table.maps[name], table, snapshot.marks[subject], found)
 
@@ -58,15 +58,17 @@ async def list_relay_maps(
     maps = snapshot.table.maps
     chosen = {name: name for name in maps if policy in {None, maps[name].policy}}
     cut = page.cut(_ORDER, chosen)
-    items = [shown(services, snapshot, name) for name in cut.items]
+    items = [await shown(services, snapshot, name) for name in cut.items]
     return RelayMapPage(items=items, next_cursor=cut.next_cursor)
 
 
-@router.post("/relay-maps", summary="Create a relay map", status_code=201, responses=responses(409))
+@router.post(
+    "/relay-maps", summary="Create a relay map", status_code=201, responses=responses(409, 412)
+)
 async def create_relay_map(body: RelayMapNew, _: Writer, write: Written) -> RelayMapOut:
     """Create a relay map; 409 `exists` where the name is taken. Automation uses PUT."""
     snapshot = await write.create(subject_of(body.name), body.value(body.name))
-    return shown(write.services, snapshot, body.name)
+    return await shown(write.services, snapshot, body.name)
 
 
 @router.put(
@@ -78,7 +80,7 @@ async def put_relay_map(name: MapName, body: RelayMapIn, _: Writer, write: Writt
     """Create a relay map or replace it whole; the states of relays that stay are kept."""
     same_name(body.name, name)
     snapshot = await write.put(subject_of(name), lambda present: body.value(name, present))
-    return shown(write.services, snapshot, name)
+    return await shown(write.services, snapshot, name)
 
 
 @router.get("/relay-maps/{map}", summary="Read a relay map", responses=responses(404))
@@ -89,7 +91,7 @@ async def get_relay_map(
     if name not in snapshot.table.maps:
         raise Unknown("relay map")
     reading.tag(subject_of(name))
-    return shown(services, snapshot, name)
+    return await shown(services, snapshot, name)
 
 
 @router.patch("/relay-maps/{map}", summary="Change a relay map", responses=responses(404, 412, 428))
@@ -106,7 +108,7 @@ async def patch_relay_map(
         return patched(RelayMapIn, document, body).value(name)
 
     snapshot = await write.patch(subject_of(name), change)
-    return shown(write.services, snapshot, name)
+    return await shown(write.services, snapshot, name)
 
 
 @router.delete(

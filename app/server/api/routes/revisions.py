@@ -64,7 +64,7 @@ async def restore_revision(
         dry_run=write.dry_run,
         expected=None if write.conditions.if_match is None else now.revision,
     )
-    write.noted(edited)
+    await write.noted(edited)
     await write.push_if_asked()
     return Restored(
         revision=edited.snapshot.revision,

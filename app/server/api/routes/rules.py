@@ -32,9 +32,9 @@ def subject_of(name: str) -> Subject:
     return Subject(Kind.RULE, name)
 
 
-def _shown(services: Services, snapshot: Snapshot, name: str) -> RuleOut:
+async def _shown(services: Services, snapshot: Snapshot, name: str) -> RuleOut:
     subject = subject_of(name)
-    found = services.findings.about(snapshot.table, str(subject))
+    found = await services.findings.about(snapshot.table, str(subject))
     return RuleOut.of(snapshot.table.rules[name], snapshot.marks[subject], found)
 
 
@@ -52,15 +52,15 @@ async def list_rules(
     rules = snapshot.table.rules.values()
     chosen = ((rule.order, rule.name) for rule in rules if enabled in {None, rule.enabled})
     cut = page.among(_ORDER, chosen, int, str)
-    items = [_shown(services, snapshot, name) for name in cut.items]
+    items = [await _shown(services, snapshot, name) for name in cut.items]
     return RulePage(items=items, next_cursor=cut.next_cursor)
 
 
-@router.post("/rules", summary="Create a rule", status_code=201, responses=responses(409))
+@router.post("/rules", summary="Create a rule", status_code=201, responses=responses(409, 412))
 async def create_rule(body: RuleNew, _: Writer, write: Written) -> RuleOut:
     """Create a rule; 409 `exists` where the name is taken. Automation uses PUT."""
     snapshot = await write.create(subject_of(body.name), body.value(body.name))
-    return _shown(write.services, snapshot, body.name)
+    return await _shown(write.services, snapshot, body.name)
 
 
 @router.put(
@@ -72,7 +72,7 @@ async def put_rule(name: RuleName, body: RuleIn, _: Writer, write: Written) -> R
     """Create a rule or replace it whole; it keeps its id."""
     same_name(body.name, name)
     snapshot = await write.put(subject_of(name), lambda _: body.value(name))
-    return _shown(write.services, snapshot, name)
+    return await _shown(write.services, snapshot, name)
 
 
 @router.get("/rules/{rule}", summary="Read a rule", responses=responses(404))
@@ -83,7 +83,7 @@ async def get_rule(
     if name not in snapshot.table.rules:
         raise Unknown("rule")
     reading.tag(subject_of(name))
-    return _shown(services, snapshot, name)
+    return await _shown(services, snapshot, name)
 
 
 @router.patch("/rules/{rule}", summary="Change a rule", responses=responses(404, 412, 428))
@@ -100,7 +100,7 @@ async def patch_rule(
         return patched(RuleIn, document, body).value(name)
 
     snapshot = await write.patch(subject_of(name), change)
-    return _shown(write.services, snapshot, name)
+    return await _shown(write.services, snapshot, name)
 
 
 @router.delete(

@@ -65,7 +65,7 @@ async def list_tables(
     return TablePage(items=items, next_cursor=cut.next_cursor)
 
 
-@router.post("/tables", summary="Create a table", status_code=201, responses=responses(409))
+@router.post("/tables", summary="Create a table", status_code=201, responses=responses(409, 412))
 async def create_table(body: TableNew, _: Writer, write: Written) -> TableOut:
     """Create a table; 409 `exists` where the name is taken. Automation uses PUT."""
     snapshot = await write.create(subject_of(body.name), body.value(body.name))
