@@ -26,8 +26,6 @@ from app.routing.errors import (
 )
 
 if TYPE_CHECKING:
-    from traceback import FrameSummary
-
     from app.settings import ServerSettings
 
 # sysexits.h
@@ -96,16 +94,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"relaymap: {_sentence(error)}", file=sys.stderr)
         return _exit_code(error)
     except Exception as error:  # noqa: BLE001  the last resort
-        # Where it happened, and not its message: that may quote what was given, a token too.
-        where = ", ".join(f"{frame.name}:{frame.lineno}" for frame in _frames(error))
-        print(f"relaymap: a fault of ours: {type(error).__name__} in {where}", file=sys.stderr)
+        where = f"{type(error).__name__} in {_where(error)}"
+        print(f"relaymap: a fault of ours: {where}", file=sys.stderr)
         return OUR_FAULT
 
 
-def _frames(error: Exception) -> "list[FrameSummary]":
+def _where(error: Exception) -> str:
+    """Where an error happened; its message may quote what was given, and that may be a token."""
     import traceback
 
-    return traceback.extract_tb(error.__traceback__)[-4:]
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return ", ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
 
 
 def _sentence(error: ControlError | OSError) -> str:

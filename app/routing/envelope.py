@@ -6,10 +6,10 @@ local part is kept as it was written for the next hop, which may tell Joe from j
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from app.routing.errors import Refused
-from app.routing.names import IPAddress, keys_of, parse_address, parse_dns_name
+from app.routing.names import IPAddress, keys_of, parse_address
 
 LOOPBACK: frozenset[IPAddress] = frozenset({IPv4Address("127.0.0.1"), IPv6Address("::1")})
 
@@ -88,42 +88,56 @@ class Envelope:
         return self.client is None or self.client in self.own_addresses
 
 
+_MAX_LOCAL = 255
+_LABEL = re.compile(r"[a-z0-9_-]+")
 _ATEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 def parse_mail_address(text: str) -> MailAddress:
     """An envelope address that an MTA would take at MAIL or RCPT; "" is the null sender.
 
-    The domain is any name of ASCII labels, as the MTA takes it, whether or not a host could be
-    called so.
+    What smtpd was seen to take is taken, though RFC 5321 has it narrower: longer local parts,
+    hyphens at the ends of labels, address literals without or with the wrong tag.
 
     Raises:
         Undeliverable: a form that OpenSMTPD refuses before any rule (quoted local part, empty
-            atom, trailing dot, non-ASCII, no domain).
+            atom, trailing dot, non-ASCII); also one without a domain, to which smtpd gives the
+            name of its listener's host, that nobody here knows.
     """
     if text == "":
         return NULL
     local, at, domain = text.rpartition("@")
-    if not at or not _ATEXT.fullmatch(local) or len(local) > 64:
+    if not at or not _ATEXT.fullmatch(local) or len(local) > _MAX_LOCAL:
         raise Undeliverable("bad-address", "the part before '@' is one that the MTA refuses")
     if domain.startswith("[") and domain.endswith("]"):
         literal = _parse_literal(domain[1:-1])
         return MailAddress(local.lower(), _literal_text(literal), literal, local)
     try:
-        return MailAddress(local.lower(), parse_dns_name(domain), written_local=local)
+        return MailAddress(local.lower(), _parse_name(domain), written_local=local)
     except Refused as refused:
         raise Undeliverable("bad-address", f"the domain is not valid: {refused}") from refused
 
 
+def _parse_name(text: str) -> str:
+    """A name as glibc's res_hnok(3) takes it for smtpd: hyphens anywhere but at its beginning.
+
+    Raises:
+        Refused: `bad-domain`.
+    """
+    name = text.lower()
+    labels = name.split(".")
+    known = text.isascii() and len(name) <= 253 and not name.startswith("-")
+    if known and all(len(label) <= 63 and _LABEL.fullmatch(label) for label in labels):
+        return name
+    raise Refused("bad-domain", "a name is of labels of letters, digits, '-' and '_'")
+
+
 def _parse_literal(inner: str) -> IPAddress:
-    tagged = inner[:5].lower() == "ipv6:"
+    text = inner[5:] if inner[:5].lower() == "ipv6:" else inner
     try:
-        address = parse_address(inner[5:] if tagged else inner)
-    except Refused as refused:
-        raise Undeliverable("bad-address", "the address literal is not valid") from refused
-    if tagged != (address.version == 6):
-        raise Undeliverable("bad-address", "an IPv6 literal is written [IPv6:…] (RFC 5321 4.1.3)")
-    return address
+        return ip_address(text if "%" not in text else "")
+    except ValueError:
+        raise Undeliverable("bad-address", "the address literal is not valid") from None
 
 
 def _literal_text(address: IPAddress) -> str:
@@ -139,7 +153,7 @@ def parse_helo(text: str) -> str:
     try:
         if text.startswith("[") and text.endswith("]"):
             return _literal_text(_parse_literal(text[1:-1]))
-        return parse_dns_name(text)
+        return _parse_name(text)
     except Refused as refused:
         raise Refused("bad-helo", f"a HELO is a host name or an address literal: {refused}") from (
             refused
