@@ -17,6 +17,7 @@ from app.observe import Metrics, event, failure, start_log
 from app.server.api.app import create_app
 from app.server.api.services import Options, Services
 from app.server.api.token_book import TokenBook
+from app.server.connection import Connection
 from app.server.dns import MxResolver
 from app.server.edit import Editor, utc_now
 from app.server.findings import FindingBook
@@ -54,7 +55,7 @@ def serve(settings: ServerSettings) -> None:
     config = uvicorn.Config(
         _nothing,  # replaced once everything is open
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ssl_certfile=readable("RELAYMAP_TLS_CERT_FILE", settings.tls_cert_file),
         ssl_keyfile=readable("RELAYMAP_TLS_KEY_FILE", settings.tls_key_file),
         proxy_headers=False,

@@ -1,0 +1,79 @@
+"""One HTTP connection: bounds on the head of a request, and a problem for what is no HTTP.
+
+Whoever connects needs no token for it, so neither memory nor a file descriptor may be had for ever.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.server.api.problems import MEDIA_TYPE, Problem
+
+MAX_HEAD = 1 << 16
+"""Octets of a request line and its headers; a chunk that the kernel hands over may exceed it."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's own, which has bounds on neither.
+
+    Attributes:
+        head_limit_s: how long a client may take for the head of a request, from the connection or
+            the first octet on.
+    """
+
+    head_limit_s = 20.0
+    _head = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the head has no end."""
+        super().data_received(data)
+        if self._deadline is not None and not self.transport.is_closing():
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.send_400_response("the head of the request is too long")
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the rest of a head."""
+        super().on_message_begin()
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        """Let the request begin."""
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, as every other error is answered, and close."""
+        detail = msg if msg.islower() else "this is no HTTP request that can be read"
+        body = Problem(400, "bad-request", detail).body()
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        if self._deadline is None:
+            self._head = 0
+            self._deadline = self.loop.call_later(self.head_limit_s, self._give_up)
+
+    def _head_is_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self.transport.close()

@@ -1,0 +1,96 @@
+"""What somebody without a token, or without HTTP, can have of the server: a problem, and an end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.server.connection import MAX_HEAD, Connection
+
+pytestmark = pytest.mark.anyio
+
+
+class Quick(Connection):
+    head_limit_s = 0.3
+
+
+async def answer(scope: object, receive: object, send: object) -> None:
+    """An application that answers everything alike."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
+    await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    config = uvicorn.Config(answer, http=Quick, log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    made = await loop.create_server(
+        lambda: Quick(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    async with made:
+        yield made.sockets[0].getsockname()[1]
+
+
+async def said(port: int, *parts: bytes) -> bytes:
+    """What is answered until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+def problem(raw: bytes) -> dict[str, object]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    read: dict[str, object] = json.loads(body)
+    return read
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\x16\x03\x01\x02\x00\x01",
+        b"EHLO mx.test\r\n\r\n",
+        b"GET /\xff HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_problem(port: int, odd: bytes) -> None:
+    assert problem(await said(port, odd))["code"] == "bad-request"
+
+
+async def test_a_head_without_end_is_a_problem(port: int) -> None:
+    begun = b"GET / HTTP/1.1\r\nX-Long: "
+    found = problem(await said(port, begun, *[b"a" * 4096] * (MAX_HEAD // 4096)))
+    assert found["detail"] == "the head of the request is too long"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
+async def test_who_sends_no_whole_head_is_not_waited_for(port: int, begun: bytes) -> None:
+    assert await said(port, begun) == b""
+
+
+async def test_a_request_that_comes_in_time_is_answered(port: int) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert (await said(port, *[bytes([octet]) for octet in head])).startswith(b"HTTP/1.1 204 ")
+
+
+async def test_a_second_request_on_a_connection_has_a_time_of_its_own(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
+        await asyncio.sleep(0.2)
+    writer.close()
