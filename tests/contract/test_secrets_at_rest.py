@@ -1,9 +1,5 @@
 """A secret is in the database only as bytes that nothing but the key opens."""
 
-import base64
-import hashlib
-import json
-import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -14,27 +10,9 @@ from app.server.store.schema import METADATA
 from app.server.store.sealing import Seal
 from tests.contract.conftest import Database
 from tests.contract.samples import CANARY, EVERYTHING, SECRETS, put_credential
+from tests.leaks import forms
 
 USER = SECRETS["acct"].username
-
-
-def forms(secret: str) -> set[bytes]:
-    """How a secret could be written down by somebody who did not mean to hide it."""
-    raw = secret.encode()
-    found = {
-        raw,
-        raw.hex().encode(),
-        urllib.parse.quote(secret).encode(),
-        json.dumps(secret).encode(),
-        hashlib.sha256(raw).digest(),
-        hashlib.sha256(raw).hexdigest().encode(),
-        secret.encode("utf-16-le"),
-        raw[::-1],
-    }
-    for shift in range(3):
-        # The part of the base64 that depends on the secret alone, at each alignment.
-        found.add(base64.b64encode(b"x" * shift + raw)[4:-4])
-    return found
 
 
 async def write_secrets(database: Database) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -14,20 +13,25 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server.api.app import routes_only
 from app.server.api.openapi import models_of
 from app.server.api.schemas.model import Model
 from app.server.storage import TokenRow
 from tests.http.agents import Agent
 from tests.http.compatibility import broken_promises
 from tests.http.conftest import BASE, Furnished
-from tests.http.samples import made
+from tests.http.operations import (
+    DOCUMENT,
+    OF_AGENTS,
+    OPERATIONS,
+    SCHEMAS,
+    Operation,
+    example_of,
+    exemplify,
+)
 
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT: dict[str, Any] = routes_only().openapi()
-SCHEMAS = DOCUMENT["components"]["schemas"]
 
 REFUSED_BY_STATE = {
     "delete_relay_map": 409,  # examples name what other examples use
@@ -35,58 +39,6 @@ REFUSED_BY_STATE = {
     "delete_table": 409,
     "get_mta_preview": 422,  # a map by ratio is more than the files of a daemon can say
 }
-OF_AGENTS = {"get_wanted", "report_state"}
-
-
-class Operation:
-    """One operation of the document, and the request that its examples are."""
-
-    def __init__(self, path: str, method: str, documented: dict[str, Any]) -> None:
-        self.path, self.method, self.documented = path, method.upper(), documented
-        self.id: str = documented["operationId"]
-        self.parameters: list[dict[str, Any]] = documented.get("parameters", [])
-
-    def __repr__(self) -> str:
-        return self.id
-
-    def url(self) -> str:
-        url, query = self.path, {}
-        for parameter in self.parameters:
-            if parameter["in"] == "path":
-                url = url.replace(f"{{{parameter['name']}}}", str(example_of(parameter)))
-            elif parameter["in"] == "query" and parameter["required"]:
-                query[parameter["name"]] = example_of(parameter)
-            elif parameter["name"] == "dry_run":
-                query["dry_run"] = "true"
-        return str(httpx.URL(url, params=query)) if query else url
-
-    def bodies(self) -> Iterator[tuple[str, bytes] | None]:
-        contents = self.documented.get("requestBody", {}).get("content", {})
-        for media_type, content in contents.items():
-            if "json" in media_type:
-                yield media_type, json.dumps(schema_example(content["schema"])).encode()
-            else:
-                yield media_type, content["example"].encode()
-        if not contents:
-            yield None
-
-
-def example_of(parameter: dict[str, Any]) -> object:
-    (example, *_) = parameter["schema"]["examples"]
-    return example
-
-
-def schema_example(schema: dict[str, Any]) -> object:
-    reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
-    (example,) = SCHEMAS[reference.rpartition("/")[2]]["examples"]
-    return example
-
-
-OPERATIONS = [
-    Operation(path, method, documented)
-    for path, item in DOCUMENT["paths"].items()
-    for method, documented in item.items()
-]
 
 
 def check(answer: httpx.Response, operation: Operation) -> None:
@@ -106,19 +58,7 @@ def check(answer: httpx.Response, operation: Operation) -> None:
 @pytest.fixture(scope="module")
 async def exemplary(furnished: Furnished) -> Furnished:
     """A server in which everything is that examples name."""
-    api = furnished.api
-    await made(api, "tables/by-domain", {"key": "recipient-domain", "default": "map:mxmap"})
-    await made(api, "tables/by-domain/entries/example.org", {"via": "mx"})
-    to_table = {"kind": "relay", "via": "table:by-domain"}
-    await made(api, "rules/old", {"match": {"tags": ["old"]}, "action": to_table})
-    await (await Agent.of(api, "mx-out-1")).tell()
-    for _ in range(7):
-        assert (await api.post("/v1/pushes", json={})).status_code == 202
-    number = 0
-    while furnished.services.live.current().revision < 41:
-        number += 1
-        await made(api, "rules/counter", {"priority": number, "action": {"kind": "reject"}})
-    await api.delete("/v1/rules/counter")
+    await exemplify(furnished.api)
     token = example_of(next(o for o in OPERATIONS if o.id == "delete_token").parameters[0])
     row = TokenRow(str(token), "x", ("resolve",), None, "0" * 64, datetime.now(UTC))
     await furnished.services.store.put_token(row)
