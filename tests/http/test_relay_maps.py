@@ -4,11 +4,9 @@ import httpx
 import pytest
 
 from tests.http.samples import (
-    CREDENTIAL,
     PLAIN_MAP,
     RELAY_MAP,
     RULE,
-    bearer,
     head,
     made,
     pointers,
@@ -213,38 +211,6 @@ async def test_the_name_of_an_unknown_member_is_not_echoed(api: httpx.AsyncClien
     ]
     assert "p4ssw0rd" not in answer.text
     assert "hunter2" not in answer.text
-
-
-async def test_the_host_of_a_credential_is_checked_in_every_way_of_writing(
-    api: httpx.AsyncClient,
-) -> None:
-    await shop(api)
-    elsewhere = {"url": "tls://acct@evil.example"}
-    headers = await bearer(api, "routing:write")
-    text = {"Content-Type": "text/plain"} | headers
-    answers = [
-        await api.put("/v1/relay-maps/x", json={"relays": [elsewhere]}, headers=headers),
-        await api.put(f"{MAP}/relays/mx1", json=elsewhere, headers=headers),
-        await api.patch(f"{MAP}/relays/mx1", json=elsewhere, headers=headers),
-        await api.post(f"{MAP}/import", content=elsewhere["url"], headers=text),
-        await api.put(
-            "/v1/rules/x",
-            json=RULE | {"action": {"kind": "relay", "via": elsewhere["url"]}},
-            headers=headers,
-        ),
-        await api.put(
-            "/v1/tables/t", json={"key": "sender", "default": elsewhere["url"]}, headers=headers
-        ),
-        await api.post(
-            "/v1/changes",
-            json={"changes": [{"put": "relay-maps/x", "body": {"relays": [elsewhere]}}]},
-            headers=headers,
-        ),
-    ]
-    assert [answer.status_code for answer in answers] == [422] * len(answers)
-    assert {answer.json()["code"] for answer in answers} == {"credential-not-for-host"}
-    refused = await api.put("/v1/credentials/acct", json=CREDENTIAL, headers=headers)
-    assert (refused.status_code, refused.json()["scope"]) == (403, "credentials:write")
 
 
 async def test_lists_come_by_name_and_can_be_filtered(api: httpx.AsyncClient) -> None:
