@@ -168,17 +168,22 @@ class OpenSMTPD:
         first = await self._started(not_before, other_than)
         since: float | None = None
         while since is None or clock() - since < self._settle_s:
-            if await self.control.running() != first:
-                raise NotServing(f"smtpd ended: {self.control.last_words() or 'without a word'}")
+            await self._refuse_other(first)
             try:
                 await self.serving()
             except NotServing:
+                await self._refuse_other(first)  # who has ended answers nothing: say the former
                 if since is not None:
                     raise
             else:
                 since = clock() if since is None else since
             await asyncio.sleep(_PAUSE_S)
         return first
+
+    async def _refuse_other(self, first: Identity) -> None:
+        """Raises NotServing unless this process runs still."""
+        if await self.control.running() != first:
+            raise NotServing(f"smtpd ended: {self.control.last_words() or 'without a word'}")
 
     async def _started(self, not_before: int, other_than: Identity | None) -> Identity:
         found = await self.control.running()
