@@ -22,15 +22,26 @@ _BEHIND = (
 
 
 class Loop:
-    """One agent at work. The server being away changes nothing but that nothing new comes."""
+    """One agent at work. The server being away changes nothing but that nothing new comes.
+
+    Args:
+        report_every_s: when there is no news; what somebody changed by hand is seen then.
+    """
 
     def __init__(
-        self, link: Link, applier: Applier, reporter: Reporter, memory: MemoryFile
+        self,
+        link: Link,
+        applier: Applier,
+        reporter: Reporter,
+        memory: MemoryFile,
+        *,
+        report_every_s: float = REPORT_EVERY_S,
     ) -> None:
         self._link = link
         self._applier = applier
         self._reporter = reporter
         self._memory = memory
+        self._report_every_s = report_every_s
         self._applying: PushReport | None = None
         self._last: Report | None = None
         self._news = asyncio.Event()
@@ -116,7 +127,7 @@ class Loop:
                 pause_s = backoff.next_s()
             else:
                 backoff.reset()
-                pause_s = REPORT_EVERY_S
+                pause_s = self._report_every_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._news.wait()

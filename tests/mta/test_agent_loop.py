@@ -6,8 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.mta.agents.fleet import MTA, Fleet
-from tests.mta.agents.machine import A, B, Machine, operator
+from tests.mta.agents.machine import STATE_DIR, A, B, Machine, operator
 from tests.mta.bed.namespace import Namespace
+
+# The agent, but that it looks every half second.
+LOOKS_OFTEN = """
+from functools import partial
+from app.agent import main
+from app.cli import main as run
+
+main.Loop = partial(main.Loop, report_every_s=0.5)
+raise SystemExit(run(["agent"]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +115,23 @@ def test_told_to_end_the_agent_ends_smtpd_with_it(machine: Machine, fleet: Fleet
     assert machine.pids() == []
     fleet.start_agent()
     fleet.until(lambda: fleet.state() == "live" and machine.pids() != [])
+
+
+def seen_at(fleet: Fleet) -> str:
+    found: str = fleet.good("GET", f"/v1/mtas/{MTA}/status")["seen_at"]
+    return found
+
+
+def test_a_file_changed_by_hand_is_told_before_anybody_pushes(machine: Machine, fleet: Fleet):
+    fleet.serve(A.url())
+    assert fleet.stop(fleet.agent) == 0
+    fleet.start_agent("-c", LOOKS_OFTEN)
+    for _ in range(2):  # once because it is there, and once because the time had come
+        before = seen_at(fleet)
+        fleet.until(lambda before=before: seen_at(fleet) != before)  # type: ignore[misc]
+    with machine.namespace.outside(f"{STATE_DIR}/live/relaymap.conf").open("a") as conf:
+        conf.write("# by hand\n")
+    fleet.until(lambda: fleet.state() == "drifted")
+    status = fleet.good("GET", f"/v1/mtas/{MTA}/status")
+    assert status["detail"] == "changed by hand: relaymap.conf"
+    assert machine.goes_to("x.test") == "a"

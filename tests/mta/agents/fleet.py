@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -48,11 +48,14 @@ class Fleet:
     def start_server(self) -> None:
         """Start the server and wait until it answers."""
         environment = {"RELAYMAP_STATE_DIR": SERVER_DIR, "RELAYMAP_PORT": str(PORT)}
-        self.server = self._start("serve", environment, SERVER_LOG)
+        self.server = self._start(("-m", "app", "serve"), environment, SERVER_LOG)
         self.until(lambda: self.call("GET", "/readyz")[0] == 200)
 
-    def start_agent(self, **more: str) -> None:
-        """Start the agent; it runs smtpd as its child."""
+    def start_agent(self, *program: str, **more: str) -> None:
+        """Start the agent; it runs smtpd as its child.
+
+        `program` is what Python runs instead of `-m app agent`.
+        """
         environment = {
             "RELAYMAP_AGENT_SERVER": f"http://127.0.0.1:{PORT}",
             "RELAYMAP_AGENT_MTA": MTA,
@@ -61,12 +64,12 @@ class Fleet:
             "RELAYMAP_AGENT_CONTROL": "supervise",
             **more,
         }
-        self.agent = self._start("agent", environment, AGENT_LOG)
+        self.agent = self._start(program or ("-m", "app", "agent"), environment, AGENT_LOG)
 
-    def _start(self, command: str, environment: dict[str, str], log: str) -> Inside:
+    def _start(self, program: Sequence[str], environment: dict[str, str], log: str) -> Inside:
         with self.namespace.outside(log).open("ab") as target:
             return self.namespace.popen(
-                [sys.executable, "-m", "app", command],
+                [sys.executable, *program],
                 stdout=target,
                 stderr=target,
                 environment=environment,
