@@ -14,18 +14,21 @@ from tests.mta.agents.systemd import Systemd, UnitFailed
 from tests.mta.bed.namespace import Namespace
 from tests.mta.bed.smtpd import CONF
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = ROOT / "docs/systemd"
 UNITS = ("relaymap.service", "relaymap-agent.service")
 STATE_DIR = "/var/lib/relaymap-agent"
 SMTPD = "/run/bed/smtpd-unit"
 
-# What a test must say otherwise: where the code is, and where the other parts are.
+# What a test must say otherwise: where the code is, and where the other parts are. The code may be
+# in /tmp, of which the unit has one of its own: it is shown there, to be read.
+CODE = " ".join(dict.fromkeys(map(str, (ROOT, sys.prefix))))
 AGENT_HERE = f"""\
 [Service]
 ExecStart=
 ExecStart={sys.executable} -m app agent
 WorkingDirectory={ROOT}
+BindReadOnlyPaths={CODE}
 ProtectHome=read-only
 StandardError=append:{AGENT_LOG}
 Environment=RELAYMAP_AGENT_SERVER=http://127.0.0.1:{PORT} RELAYMAP_AGENT_MTA={MTA}
