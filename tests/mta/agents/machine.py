@@ -130,6 +130,17 @@ class Machine:
         (taken,) = self.sinks.wait_for(1, lambda delivery: delivery.probe == probe)
         return taken.sink
 
+    def greets(self) -> bool:
+        """Say whether smtpd takes a connection and greets (RFC 5321 4.2).
+
+        It answers on its control socket before it listens.
+        """
+        try:
+            with self.namespace.connect("127.0.0.1", PORT) as link, link.makefile("rb") as replies:
+                return replies.readline().startswith(b"220")
+        except OSError:
+            return False
+
     def pids(self) -> list[int]:
         """Answer the pids of all processes of smtpd."""
         found = []
