@@ -88,6 +88,7 @@ def test_a_model_that_is_not_the_one_meant_is_refused(machine: Machine):
 # What a started smtpd may do beside serving; each only with the generation of TO_B.
 HANGS = "exec sleep 600"
 DIES = 'echo "fatal: not today"; exit 1'
+# Late enough to serve before, if the machine is quick; it may as well be still starting.
 DIES_SOON = '(sleep 1; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
 
 
@@ -106,19 +107,20 @@ exec /usr/sbin/smtpd "$@"
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "site", "said"),
     [
-        (HANGS, "smtpd did not serve within 4 s"),
-        (DIES, "fatal: not today"),
-        (DIES_SOON, "smtpd ended"),
+        (HANGS, {"apply_limit_s": 5}, "smtpd did not serve within 5 s"),
+        (DIES, {}, "fatal: not today"),
+        (DIES_SOON, {"settle_s": 1.5}, "smtpd ended"),
     ],
+    ids=["hangs", "dies", "dies soon"],
 )
 def test_a_start_that_fails_is_rolled_back_and_mail_goes_the_old_way(
-    machine: Machine, fault: str, said: str
+    machine: Machine, fault: str, site: dict[str, float], said: str
 ):
     machine.do("first")
     assert machine.ended(TO_A) == ("applied", "restart")
-    machine.site(smtpd=faulty(machine, fault), apply_limit_s=4, settle_s=1.5)
+    machine.site(smtpd=faulty(machine, fault), **site)
     ended = machine.do("apply", wanted=TO_B)
     assert (ended["state"], ended["reload"]) == ("rolled-back", "restart")
     assert said in ended["detail"]
@@ -129,16 +131,18 @@ def test_a_start_that_fails_is_rolled_back_and_mail_goes_the_old_way(
 
 def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machine: Machine):
     """It is queued under actions that the old generation never had."""
-    dies_late = '(sleep 1; kill -9 $$) & exec /usr/sbin/smtpd "$@"'
+    until_taken = "until grep -rqs rm-r2 /var/spool/smtpd/queue; do sleep 0.05; done"
+    dies_late = f'({until_taken}; kill -9 $$; >/run/bed/died) & exec /usr/sbin/smtpd "$@"'
     smtpd = faulty(machine, dies_late, 'match.*"rm-r2"')
     machine.do("first")
     machine.ended(TO_A)
-    machine.site(smtpd=smtpd, settle_s=2, apply_limit_s=20)
+    machine.site(smtpd=smtpd)
     machine.sinks.behave("b", {"mail": "450 4.3.0 later"})
     rules = [rule(2, "map:pool", "y.test"), rule(3, B.url(), "z.test")]
     push = wanted(2, rules, [relay_map("pool", B.url())])
+    until_dead = {"observe": "until [ -e /run/bed/died ]; do sleep 0.05; done"}
     with ThreadPoolExecutor(1) as beside:
-        ending = beside.submit(machine.do, "apply", wanted=push)
+        ending = beside.submit(machine.do, "apply", wanted=push, run_at=until_dead)
         machine.wait_until_taken("y.test")
         ended = ending.result()
     assert ended["state"] == "rolled-back"
@@ -147,6 +151,48 @@ def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machin
     assert [stone["action"] for stone in machine.do("look")["tombstones"]] == ["rm-r2"]
     machine.sinks.behave("b")
     machine.deliver(1, lambda delivery: delivery.sink == "b")
+
+
+def test_an_smtpd_that_was_not_started_anew_is_not_called_served(machine: Machine):
+    """It answers and greets as ever: only that it is the process of before gives it away."""
+    machine.do("first")
+    machine.ended(TO_A)
+    before = machine.pids()
+    machine.site(idle=True)
+    ended = machine.do("apply", wanted=TO_B)
+    assert (ended["state"], ended["reload"]) == ("rolled-back", "restart")
+    assert "the one from before" in ended["detail"]
+    assert machine.pids() == before
+    assert machine.goes_to("x.test") == "a"
+    assert machine.do("look")["observed"]["revision"] == 1
+
+
+POOLED = [rule(1, "map:pool", "x.test")]
+POOL = [relay_map("pool", A.url(), B.url())]
+
+
+@pytest.mark.parametrize("step", ["reload", "observe"])
+@pytest.mark.parametrize(
+    ("push", "reload", "changed"),
+    [
+        (wanted(2, [rule(1, B.url(), "x.test")]), "restart", "relaymap.conf"),
+        (wanted(2, POOLED, POOL, out=[("pool", "r0")]), "table-update", "m-pool"),
+    ],
+    ids=["restart", "table update"],
+)
+def test_bytes_that_nobody_checked_are_not_called_served(
+    machine: Machine, push: dict[str, object], reload: str, changed: str, step: str
+):
+    """Somebody changes a file after the check, before or after smtpd has read it."""
+    machine.do("first")
+    machine.ended(wanted(1, POOLED, POOL, out=[("pool", "r1")]))
+    by_hand = f"test -f {STATE_DIR}/live/{changed} && echo '# by hand' >>{STATE_DIR}/live/{changed}"
+    ended = machine.do("apply", wanted=push, run_at={step: by_hand})
+    assert (ended["state"], ended["reload"]) == ("rolled-back", reload)
+    assert "not the ones that were checked" in ended["detail"]
+    assert machine.goes_to("x.test") == "a"
+    report = machine.do("look")
+    assert (report["state"], report["observed"]["revision"]) == ("live", 1)
 
 
 def test_a_table_that_smtpd_cannot_read_again_is_rolled_back(machine: Machine):

@@ -15,15 +15,10 @@ import pytest
 from app.agent.apply import PREPARING, RESTORING, SWITCHING
 from tests.conftest import Tell
 from tests.mta.agents.machine import A, B, Machine
+from tests.mta.agents.strace import CHANGES, calls
 from tests.mta.agents.wanting import relay_map, rule, wanted
 from tests.mta.bed.namespace import Namespace
 
-CALLS = (
-    *("write", "pwrite64", "fallocate", "ftruncate", "fsync", "fdatasync"),
-    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"),
-    *("symlink", "symlinkat", "link", "linkat", "mkdir", "mkdirat"),
-)
-"""Every call that changes what a disk holds."""
 PEER = {"a": B, "b": A}
 
 pytestmark = [
@@ -114,12 +109,12 @@ exec /usr/sbin/smtpd "$@"
 def calls_of_a_push(pusher: Pusher) -> Counter[str]:
     """How often a whole push makes each call."""
     target = PEER[pusher.serves]
-    expression = f"trace={','.join(CALLS)}"
+    expression = f"trace={','.join(CHANGES)}"
     push = pusher.next_push(target.url())
     done = pusher.machine.agent.call("do", what="apply", wanted=push, trace=expression)
     assert done["answer"]["result"]["state"] == "applied"
     pusher.serves = target.name
-    return Counter(done["calls"])
+    return Counter(call.name for call in calls(done["log"]))
 
 
 def kill_at_every_call(pusher: Pusher) -> tuple[int, int]:

@@ -7,14 +7,13 @@ The smtpd that a fork started lives on when the fork ends, as it does when an ag
 import asyncio
 import json
 import os
-import re
 import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +60,27 @@ class InPlace(Generations):
         super().activate(number)
 
 
+class Idle(Supervise):
+    """A control that says that it has started smtpd anew, and has done nothing."""
+
+    async def restart(self, limit_s: float) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """Where and how the agent works."""
+    """Where and how the agent works; the last three each break it in one way."""
 
     state_dir: str = "/run/agent"
     smtpd: str = "/usr/sbin/smtpd"
+    smtpctl: str = "/usr/sbin/smtpctl"
     conf: str = "/run/bed/smtpd.conf"
     settle_s: float = 0.1
-    apply_limit_s: float = 10.0
+    apply_limit_s: float = 30.0
     now_s: int = 0
     in_place: bool = False
+    idle: bool = False
+    forgetful: bool = False
 
 
 class Agent:
@@ -85,10 +94,11 @@ class Agent:
         self.memory = MemoryFile(state_dir)
         self.memory.open()
         smtpd, conf = Path(site.smtpd), Path(site.conf)
-        control = Supervise(smtpd, conf)
+        control = (Idle if site.idle else Supervise)(smtpd, conf)
+        self.forgetful = site.forgetful
         self.mta = OpenSMTPD(
             smtpd,
-            Path("/usr/sbin/smtpctl"),
+            Path(site.smtpctl),
             control,
             conf=conf,
             ours=self.generations.live_link / CONF,
@@ -113,6 +123,8 @@ class Agent:
         return asdict(await self.applier.apply(Wanted.model_validate(wanted)))
 
     async def recover(self) -> dict[str, Any] | None:
+        if self.forgetful:
+            return None
         ended = await self.applier.recover()
         return None if ended is None else asdict(ended)
 
@@ -155,17 +167,27 @@ class Forks:
     def open(self, **site: Any) -> None:
         self.site = Site(**site)
 
-    def do(self, what: str, kill_at: str = "", trace: str = "", **arguments: Any) -> dict[str, Any]:
-        """One verb of `Agent`; its answer, and whether the agent was killed."""
+    def do(
+        self,
+        what: str,
+        kill_at: str = "",
+        run_at: dict[str, str] | None = None,
+        trace: str = "",
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """One verb of `Agent`; its answer, whether the agent was killed, and what strace(1) saw.
+
+        `run_at` names commands of sh(1), each with the step before which it is run to its end.
+        """
         answer, go = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(answer[0])
             os.read(go[0], 1)
-            self._child(what, kill_at, answer[1], arguments)
+            self._child(what, _At(kill_at, run_at or {}), answer[1], arguments)
         os.close(answer[1])
         os.close(go[0])
-        tracer, log = self._trace(pid, trace)
+        tracer, log = _trace(pid, trace) if trace else (None, None)
         os.write(go[1], b"g")
         os.close(go[1])
         with os.fdopen(answer[0], "rb") as pipe:
@@ -177,54 +199,56 @@ class Forks:
         return {
             "killed": killed,
             "answer": json.loads(said) if said else None,
-            "calls": log() if log is not None else {},
+            "log": [] if log is None else log.read_text("utf-8", "replace").splitlines(),
         }
 
-    def _child(self, verb: str, kill_at: str, answer: int, arguments: dict[str, Any]) -> None:
-        steps: list[str] = []
-
-        def at(step: str) -> None:
-            steps.append(step)
-            if kill_at in {step, f"{step}:{steps.count(step)}"}:
-                os.kill(os.getpid(), signal.SIGKILL)
-
+    def _child(self, verb: str, at: "_At", answer: int, arguments: dict[str, Any]) -> None:
         async def work() -> None:
             agent = Agent(self.site, at)
             method: Callable[..., Awaitable[object]] = getattr(agent, verb)
             result = await method(**arguments)
-            os.write(answer, json.dumps({"result": result, "steps": steps}).encode())
+            os.write(answer, json.dumps({"result": result, "steps": at.steps}).encode())
             os._exit(0)  # the smtpd that we started is not to be waited for, or killed
 
         try:
             asyncio.run(work())
         except BaseException as error:  # noqa: BLE001  all of it is the test's to judge
-            os.write(answer, json.dumps({"error": repr(error), "steps": steps}).encode())
+            os.write(answer, json.dumps({"error": repr(error), "steps": at.steps}).encode())
             os._exit(1)
 
-    def _trace(
-        self, pid: int, expression: str
-    ) -> tuple[subprocess.Popen[bytes] | None, Callable[[], dict[str, int]] | None]:
-        if not expression:
-            return None, None
-        path = f"/run/strace.{pid}"
-        argv = ["strace", "-p", str(pid), "-o", path, "-e", expression]
-        tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
-        assert tracer.stderr is not None
-        said = b""
-        while b"attached" not in said:
-            ready, _, _ = select.select([tracer.stderr], [], [], _LIMIT_S)
-            chunk = os.read(tracer.stderr.fileno(), 4096) if ready else b""
-            if not chunk:
-                raise RuntimeError(f"strace did not attach: {said!r}")
-            said += chunk
 
-        def log() -> dict[str, int]:
-            counts: dict[str, int] = {}
-            for call in re.findall(r"^(\w+)\(", Path(path).read_text(), re.MULTILINE):
-                counts[call] = counts.get(call, 0) + 1
-            return counts
+@dataclass
+class _At:
+    """What happens at the steps of an agent."""
 
-        return tracer, log
+    kill_at: str
+    run_at: dict[str, str]
+    steps: list[str] = field(default_factory=list)
+
+    def __call__(self, step: str) -> None:
+        self.steps.append(step)
+        if self.kill_at in {step, f"{step}:{self.steps.count(step)}"}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step in self.run_at:
+            null = subprocess.DEVNULL  # our own are the channel to the test
+            argv = ["sh", "-c", self.run_at[step]]
+            subprocess.run(argv, stdin=null, stdout=null, check=True, timeout=_LIMIT_S)
+
+
+def _trace(pid: int, expression: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """Attach strace(1) to a process; where it writes what it sees, descriptors with their paths."""
+    path = Path(f"/run/strace.{pid}")
+    argv = ["strace", "-y", "-p", str(pid), "-o", str(path), "-e", expression]
+    tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
+    assert tracer.stderr is not None
+    said = b""
+    while b"attached" not in said:
+        ready, _, _ = select.select([tracer.stderr], [], [], _LIMIT_S)
+        chunk = os.read(tracer.stderr.fileno(), 4096) if ready else b""
+        if not chunk:
+            raise RuntimeError(f"strace did not attach: {said!r}")
+        said += chunk
+    return tracer, path
 
 
 def serve() -> None:
