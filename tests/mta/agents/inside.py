@@ -69,7 +69,7 @@ class Idle(Supervise):
 
 @dataclass(frozen=True)
 class Site:
-    """Where and how the agent works; the last three each break it in one way."""
+    """Where and how the agent works; the last four each break it in one way."""
 
     state_dir: str = "/run/agent"
     smtpd: str = "/usr/sbin/smtpd"
@@ -81,6 +81,7 @@ class Site:
     in_place: bool = False
     idle: bool = False
     forgetful: bool = False
+    unsynced: bool = False
 
 
 class Agent:
@@ -96,6 +97,8 @@ class Agent:
         smtpd, conf = Path(site.smtpd), Path(site.conf)
         control = (Idle if site.idle else Supervise)(smtpd, conf)
         self.forgetful = site.forgetful
+        if site.unsynced:
+            os.fsync = lambda fd: None  # noqa: ARG005  it is called by that name
         self.mta = OpenSMTPD(
             smtpd,
             Path(site.smtpctl),
