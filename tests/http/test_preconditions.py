@@ -213,3 +213,4 @@ async def test_a_body_where_none_is_taken_is_refused(api: httpx.AsyncClient) -> 
     answer = await api.post("/v1/revisions/0/restore", json={"message": "back"})
     assert (answer.status_code, answer.json()["code"]) == (415, "bad-media-type")
     assert "Relay-Message" in answer.json()["detail"]
+    assert (await api.post("/v1/revisions/0/restore", json={})).status_code == 200

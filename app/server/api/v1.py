@@ -32,9 +32,9 @@ async def _refuse_media_type(request: Request) -> None:
         return
     taken = _media_types(request.scope["route"])
     given, charset = _content_type(request.headers.get("content-type") or "none/none")
-    if not taken and request.method in {"GET", "DELETE"}:
-        return  # such a body has no meaning (RFC 9110 9.3.1, 9.3.5)
     if not taken:
+        if request.method in {"GET", "DELETE"} or (await request.body()).strip() == b"{}":
+            return  # such a body has no meaning (RFC 9110 9.3.1, 9.3.5), or says nothing
         detail = "this takes no body; the reason of a write goes into the header Relay-Message"
         raise BadMediaType(detail)
     if given not in taken or charset != "utf-8":
