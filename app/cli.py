@@ -135,12 +135,18 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    add("serve", _serve, "Serve the API.")
+    serving = add("serve", _serve, "Serve the API.")
     add("agent", _agent, "Run the agent beside one MTA.")
     _add_resolve(add("resolve", _resolve, "Say where an envelope would go, and why."))
     tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
     _add_token_commands(tokens, told)
-    add("check", _check, "Open what serve would, say what is wrong, change nothing.")
+    checking = add("check", _check, "Open what serve would, say what is wrong, change nothing.")
+    for listener in (serving, checking):
+        listener.add_argument(
+            "--behind-proxy",
+            action="store_true",
+            help="something in front of it speaks TLS; as RELAYMAP_BEHIND_PROXY=1",
+        )
     backup = add("backup", _backup, "Write a consistent copy of the database while it runs.")
     backup.add_argument("file", type=Path)
     restore = add("restore", _restore, "Put a backup in place of the database.")
@@ -185,7 +191,8 @@ def _add_token_commands(parser: argparse.ArgumentParser, told: argparse.Argument
 def _server_settings(given: argparse.Namespace) -> "ServerSettings":
     from app.settings import ServerSettings, load
 
-    return load(ServerSettings, given.settings)
+    told = {"behind_proxy": True} if getattr(given, "behind_proxy", False) else {}
+    return load(ServerSettings, given.settings, told)
 
 
 def _serve(given: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import ipaddress
 import re
 import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -245,8 +245,15 @@ def _is_loopback(host: str) -> bool:
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-def load(settings: type[Settings], file: Path | None = None) -> Settings:
+def load(
+    settings: type[Settings], file: Path | None = None, told: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings of a process from its environment, which wins over `file`.
+
+    Args:
+        settings: of which process.
+        file: `VARIABLE=value` lines.
+        told: what its command line says, by field; it wins over both.
 
     Raises:
         BadSettings: every fault found.
@@ -254,7 +261,7 @@ def load(settings: type[Settings], file: Path | None = None) -> Settings:
     if file is not None:
         _look_at(file)
     try:
-        return settings(_env_file=file)
+        return settings(_env_file=file, **(told or {}))
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix") or ""
         found = error.errors(include_url=False, include_context=False, include_input=False)

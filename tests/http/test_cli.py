@@ -97,6 +97,26 @@ def test_serve_refuses_a_port_that_is_taken(
     assert not (state_dir / "relaymap.db").exists(), "nothing was opened"
 
 
+def test_another_address_is_served_behind_a_proxy_only_when_told(
+    run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAYMAP_HOST", "0.0.0.0")
+    for command in ("serve", "check"):
+        code, _, err = run(command)
+        assert code == 78
+        assert "RELAYMAP_BEHIND_PROXY=1" in err
+    assert run("check", "--behind-proxy")[0] == 0
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        monkeypatch.setenv("RELAYMAP_PORT", str(taken.getsockname()[1]))
+        code, _, err = run("serve", "--behind-proxy")
+    assert code == 78
+    assert "cannot listen there" in err, "the address is not what it refuses"
+    assert run("agent", "--behind-proxy")[0] == 64
+    assert not (state_dir / "relaymap.db").exists()
+
+
 def test_a_state_directory_that_others_write_in_is_refused(run: Run, state_dir: Path) -> None:
     state_dir.mkdir()
     state_dir.chmod(0o777)
