@@ -23,12 +23,14 @@ ENV PATH=/srv/relaymap/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 ENTRYPOINT ["python3", "-m", "app"]
 
-# One MTA and its agent, which runs smtpd as its child; run it with --init, and the queue and the state on volumes.
+# One MTA and its agent, which runs smtpd as its child; run it with --init, with --hostname, which is what smtpd calls
+# itself, and with the queue and the state on volumes of mode 0711, or smtpd refuses the queue.
 # The rules arrive through the include; mount a file of your own over /etc/smtpd.conf to add listeners or local delivery.
 FROM runtime AS agent
 RUN apt-get update \
  && apt-get install -y --no-install-recommends opensmtpd \
- && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /var/lib/apt/lists/* /etc/mailname \
+ && install -d -m 0711 /var/lib/relaymap-agent /var/spool/smtpd \
  && printf '%s\n' \
       'table aliases file:/etc/aliases' \
       'listen on 0.0.0.0' \
