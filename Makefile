@@ -1,5 +1,5 @@
 # make run     set up what is missing, start the server with its state in ./var
-# make test    set up what is missing (OpenSMTPD and PostgreSQL where this user may), run every test
+# make test    set up what is missing (OpenSMTPD where this user may), run every test
 # make check   style, types, import contracts, unused code and dependencies, spelling, Dockerfile
 # make demo    server, agent and a real smtpd with three sinks, in a minute (root, Debian)
 # make bench   print the speed figures, each as a ratio measured in this run
