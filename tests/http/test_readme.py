@@ -110,6 +110,10 @@ def test_every_line_of_the_quick_start_prints_what_it_says(server: Server, shell
 
 
 def test_the_calls_at_the_top_are_calls_of_the_api(server: Server, shell: Shell) -> None:
+    """They leave out what the sentence below them names: a token, and an MTA with its agent."""
+    said = README.partition("\n## ")[0].rpartition("```\n")[2]
+    assert "a token" in said
+    assert "its agent" in said
     token = '"Authorization: Bearer $(cat var/admin.token)"'
     shell.paste(f'API={server.base}/v1; curl() {{ command curl -sS -H {token} "$@"; }}')
     shell.paste("curl -X PUT --json '{}' $API/mtas/mx-out-1")
