@@ -10,8 +10,9 @@ from app.settings import AgentSettings, ServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"\bRELAYMAP_[A-Z0-9_]*[A-Z0-9]\b")
+OF_RESOLVE = "RELAYMAP_SERVER"  # the command line's `--server`
 NOT_OF_A_PROCESS = {
-    "RELAYMAP_SERVER",  # the command line's `--server`
+    OF_RESOLVE,
     "RELAYMAP_REQUIRE_ALL",  # the tests': no skip is allowed
 }
 
@@ -31,7 +32,7 @@ def test_settings_are_found() -> None:
     assert {"RELAYMAP_STATE_DIR", "RELAYMAP_AGENT_STATE_DIR"} <= KNOWN
 
 
-@pytest.mark.parametrize("variable", sorted(KNOWN))
+@pytest.mark.parametrize("variable", sorted({*KNOWN, OF_RESOLVE}))
 def test_the_readme_has_a_row_for_every_setting(variable: str) -> None:
     rows = [
         line.split("|")[1]
@@ -41,7 +42,9 @@ def test_the_readme_has_a_row_for_every_setting(variable: str) -> None:
     assert any(f"`{variable}`" in first_cell for first_cell in rows)
 
 
-@pytest.mark.parametrize("document", ["README.md", "Dockerfile", "Makefile"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/systemd/README.md", "Dockerfile", "Makefile"]
+)
 def test_a_document_names_no_setting_that_is_not_there(document: str) -> None:
     named = set(VARIABLE.findall((ROOT / document).read_text(encoding="utf-8")))
     assert named - KNOWN - NOT_OF_A_PROCESS == set()
