@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"relaymap: {_sentence(error)}", file=sys.stderr)
         return _exit_code(error)
     except Exception as error:  # noqa: BLE001  the last resort
+        while isinstance(error, ExceptionGroup):  # of tasks side by side, the first one's
+            error = error.exceptions[0]
         where = f"{type(error).__name__} in {_where(error)}"
         print(f"relaymap: a fault of ours: {where}", file=sys.stderr)
         return OUR_FAULT

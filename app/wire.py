@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, JsonValue
 
 _MAX_TEXT = 4_000
-_MAX_LISTED = 10_000
+MAX_LISTED = 10_000
 """More than any host has of addresses, or any MTA of retired actions."""
 
 
@@ -22,7 +22,7 @@ def _whole(text: str) -> str:
 Text = Annotated[str, AfterValidator(_whole)]
 """What an agent found: the name of a file may hold octets that are no UTF-8, and have no end."""
 
-Texts = Annotated[list[Text], FailFast(), Field(max_length=_MAX_LISTED)]
+Texts = Annotated[list[Text], FailFast(), Field(max_length=MAX_LISTED)]
 """Some texts; the first one that is none refuses them."""
 
 Number = Annotated[int, Field(ge=0, le=2**53)]
@@ -156,6 +156,6 @@ class Report(Message):
     certificates: Texts = []
     cas: Texts = []
     state_dir: Text = ""
-    tombstones: Annotated[list[TombstoneMessage], FailFast(), Field(max_length=_MAX_LISTED)] = []
+    tombstones: Annotated[list[TombstoneMessage], FailFast(), Field(max_length=MAX_LISTED)] = []
     push: PushReport | None = None
     detail: Text = ""

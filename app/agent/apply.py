@@ -72,15 +72,35 @@ class Applier:
     async def apply(self, wanted: Wanted) -> Ended:
         """Make the MTA serve what is wanted, and say how that ended. Never raises for a push."""
         attempt = _Attempt(wanted.push, wanted.history, wanted.revision, wanted.model_digest)
+        if not await self._is_settled():
+            detail = "an earlier push could not be undone: the disk refuses"
+            return self._remember(attempt.ended(LineState.FAILED, Reload.NONE, detail))
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._limit_s
         try:
             async with asyncio.timeout_at(ends):
                 prepared = await self._preparer.prepare(wanted, self._memory.now, self._limit_s)
         except Exception as error:  # noqa: BLE001  whatever it is, nothing was touched
-            self._generations.prune()
+            self._prune()
             return self._remember(_not_begun(attempt, error))
         return self._remember(await self._switch(attempt, prepared, ends))
+
+    async def _is_settled(self) -> bool:
+        """Whether `live` is a generation that was confirmed; an open move is ended first.
+
+        One that cannot be ended may stay open: what is made next keeps what it left.
+        """
+        if self._generations.intent() is None:
+            return True
+        await self.recover()
+        intent, live = self._generations.intent(), self._generations.live()
+        return intent is None or live is None or live.number != intent.new
+
+    def _prune(self) -> None:
+        try:
+            self._generations.prune()
+        except OSError as error:
+            event("generations-not-pruned", logging.ERROR, reason=error.strerror)
 
     async def start(self) -> None:
         """Start the MTA with what is live; trouble is logged, and seen in the next report."""

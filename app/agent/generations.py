@@ -4,6 +4,7 @@
     STATE_DIR/generations/7/     the files of generation 7, readable by the MTA's group
     STATE_DIR/generations/7.json what generation 7 is; it exists once the files are whole and synced
     STATE_DIR/intent.json        exists while `live` and the MTA are being moved
+    STATE_DIR/spare              room for going back, while a move is under way
     STATE_DIR/check/             what smtpd's own check is given to read, while it checks
     STATE_DIR/drifted/           files that somebody changed by hand, as they were found
     STATE_DIR/lock               held by the one agent of this directory
@@ -277,6 +278,9 @@ class Generations:
     def begin(self, intent: Intent) -> None:
         """Write down what is about to be done."""
         document = asdict(intent) | {"reload": intent.reload.value, "tables": list(intent.tables)}
+        for name in ("revived", "failed"):  # an older agent knows of neither
+            if document[name] is None:
+                del document[name]
         durable.replace_json(self._intent, document)
 
     def intent(self) -> Intent | None:
@@ -361,7 +365,7 @@ class Generations:
             raise AssertionError("there is no intent to go back from")
         back = intent if intent.back else replace(intent, back=True, why=why)
         self._spare.unlink(missing_ok=True)
-        self.begin(replace(back, revived=None))
+        self.begin(back)
         self.activate(back.old)
         return back
 

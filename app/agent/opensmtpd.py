@@ -151,7 +151,8 @@ class OpenSMTPD:
             raise NotServing(str(error)) from error
         if done.status != 0:
             raise NotServing(f"smtpctl show stats: {done.last_line or done.status}")
-        await _answered(sorted(self.declared().listeners, key=lambda each: not each.greets))
+        listeners = self.declared().listeners
+        await _answered([each for each in listeners if each.greets] or listeners)
         return found
 
     async def settled(self, not_before: int, other_than: Identity | None) -> Identity:

@@ -42,13 +42,15 @@ class WouldStrand(ControlError):
 
     code = "would-strand"
 
-    def __init__(self, actions: frozenset[str]) -> None:
+    def __init__(self, actions: frozenset[str], *, queued: bool) -> None:
         named = ", ".join(sorted(actions)[:10])
-        super().__init__(
-            "smtpd would come back without actions that it runs with now, and queued mail may name"
-            f" them: {named}; declare them again in its configuration, or let the queue drain and"
-            " restart smtpd by hand"
-        )
+        if queued:
+            what = "queued mail names actions that smtpd would come back without"
+            way = "take those messages out of the queue (smtpctl remove)"
+        else:
+            what = "smtpd runs with actions that it would come back without, and mail may name them"
+            way = "let the queue drain and restart smtpd by hand"
+        super().__init__(f"{what}: {named}; declare them again in its configuration, or {way}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,7 @@ def _refuse_to_strand(place: Place, actions: frozenset[str]) -> None:
     if place.running is None:  # nothing can be queued under them any more
         gone = frozenset(name for name in gone if place.scan.may_name(name))
     if gone:
-        raise WouldStrand(frozenset(gone))
+        raise WouldStrand(frozenset(gone), queued=place.loaded is None)
 
 
 def _note(drifted: tuple[str, ...]) -> str:

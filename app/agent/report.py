@@ -5,7 +5,7 @@ from app.agent.generations import Generations, Staged
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
-from app.wire import MtaState, Observed, Report, TombstoneMessage
+from app.wire import MAX_LISTED, LineState, MtaState, Observed, Report, TombstoneMessage
 
 
 class Reporter:
@@ -29,9 +29,9 @@ class Reporter:
             observed=self._observed(live),
             behind_me=seen is not None and seen.behind_push is not None,
             version=await self._version(),
-            addresses=await self._addresses(),
-            certificates=sorted(declared.certificates),
-            cas=sorted(declared.cas),
+            addresses=(await self._addresses())[:MAX_LISTED],
+            certificates=sorted(declared.certificates)[:MAX_LISTED],
+            cas=sorted(declared.cas)[:MAX_LISTED],
             state_dir=str(self._generations.state_dir),
             tombstones=[] if live is None else _tombstones(live),
             detail=detail,
@@ -50,7 +50,7 @@ class Reporter:
         return MtaState.LIVE, ""
 
     def _observed(self, live: Staged | None) -> Observed | None:
-        if live is None or not live.origin.history:
+        if live is None or not live.origin.history or not self._is_ended(live):
             return None
         origin = live.origin
         return Observed(
@@ -58,6 +58,14 @@ class Reporter:
             revision=origin.revision,
             model_digest=origin.model_digest,
             files_digest=self._generations.read(live).digest(self._generations.seal),
+        )
+
+    def _is_ended(self, live: Staged) -> bool:
+        """Whether the move to what `live` points to has come to its end, as far as is known."""
+        ended = self._memory.now.ended
+        applied = ended is not None and ended.state is LineState.APPLIED
+        return self._generations.intent() is None or (
+            applied and ended is not None and ended.push == live.origin.push
         )
 
     async def _version(self) -> str | None:
@@ -85,5 +93,5 @@ def _tombstones(live: Staged) -> list[TombstoneMessage]:
         TombstoneMessage(
             action=each.action, text=each.text, relays=list(each.relays), retire_at=each.retire_at
         )
-        for each in live.origin.tombstones
+        for each in live.origin.tombstones[:MAX_LISTED]
     ]

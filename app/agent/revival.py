@@ -31,7 +31,8 @@ def revived(
 
     Args:
         old: what serves again.
-        new: what was given up; its credentials come along if the old one has none.
+        new: what was given up; its credentials come along if the old one has none. Where it has,
+            a login that is not in them waits for the next push.
         stones: the actions.
         live: the path of the link that smtpd reads through.
     """

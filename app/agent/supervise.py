@@ -45,7 +45,11 @@ class Supervise:
         if self._identity is None:
             return self._left_behind()
         now = process.identity(self._identity.pid)
-        return now if now == self._identity else None
+        if now == self._identity:
+            return now
+        if self._daemon is not None:
+            await self._daemon.wait()  # its last words are still on their way
+        return None
 
     def now(self) -> int:
         """In clock ticks after boot."""

@@ -1,9 +1,11 @@
 """One HTTP connection: bounds on the head of a request, and a problem for what is no HTTP.
 
-Whoever connects needs no token for it, so neither memory nor a file descriptor may be had for ever.
+Whoever connects needs no token for it, so a head without an end is not waited for. What a body may
+hold and how long it may take, the gate of the API says.
 """
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -11,6 +13,9 @@ from app.server.api.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD = 1 << 16
 """Octets of a request line and its headers; a chunk that the kernel hands over may exceed it."""
+
+
+_TOO_LONG = "the head of the request is too long"
 
 
 class Connection(HttpToolsProtocol):
@@ -23,6 +28,7 @@ class Connection(HttpToolsProtocol):
 
     head_limit_s = 20.0
     _head = 0
+    _heads = 0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,11 +43,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head has no end."""
+        heads = self._heads if self._deadline is not None else None
         super().data_received(data)
-        if self._deadline is not None and not self.transport.is_closing():
-            self._head += len(data)
-            if self._head > MAX_HEAD:
-                self.send_400_response("the head of the request is too long")
+        if self._deadline is None or heads != self._heads or self.transport.is_closing():
+            return  # it is whole, or has just begun, behind what else was in these octets
+        self._head += len(data)
+        if self._head > MAX_HEAD:
+            self.send_400_response(_TOO_LONG)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a head."""
@@ -55,7 +63,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, as every other error is answered, and close."""
-        detail = msg if msg.islower() else "this is no HTTP request that can be read"
+        detail = msg if msg == _TOO_LONG else "this is no HTTP request that can be read"
         body = Problem(400, "bad-request", detail).body()
         head = (
             f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\n"
@@ -67,6 +75,7 @@ class Connection(HttpToolsProtocol):
     def _wait_for_head(self) -> None:
         if self._deadline is None:
             self._head = 0
+            self._heads += 1
             self._deadline = self.loop.call_later(self.head_limit_s, self._give_up)
 
     def _head_is_here(self) -> None:
@@ -75,5 +84,9 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
     def _give_up(self) -> None:
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        if cycle is not None and not cycle.response_complete:
+            self._deadline = self.loop.call_later(self.head_limit_s, self._give_up)
+            return  # a request before it is still being answered
         self._deadline = None
         self.transport.close()

@@ -32,7 +32,7 @@ class Edited:
     Attributes:
         snapshot: after it; of a dry run as it would be, but at the present head.
         changes: empty where nothing changed, and no revision was made.
-        findings: the warnings of the table after it.
+        findings: the warnings of the table after it; what MTAs cannot do is not among them.
     """
 
     snapshot: Snapshot

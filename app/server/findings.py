@@ -9,6 +9,8 @@ from app.server.fleet import Fleet, version_of
 from app.server.judge import Judge
 
 NOT_EXPRESSIBLE = "not-expressible"
+Found = Mapping[str, tuple[Finding, ...]]
+"""Findings by their subject."""
 
 
 class FindingBook:
@@ -27,10 +29,10 @@ class FindingBook:
         await self._look(table)
         return self._found
 
-    async def about(self, table: RoutingTable, subject: str) -> tuple[Finding, ...]:
-        """The findings of a routing that concern one subject."""
+    async def by_subject(self, table: RoutingTable) -> Found:
+        """The findings of a routing by what they are about; subjects without one are not there."""
         await self._look(table)
-        return self._by_subject.get(subject, ())
+        return self._by_subject
 
     async def not_expressible(self, table: RoutingTable) -> tuple[Finding, ...]:
         """What each MTA cannot do of a routing, by the version that it last said."""

@@ -17,8 +17,8 @@ TO_B = wanted(2, [rule(1, B.url(), "x.test")])
 TO_POOL = wanted(
     2, [rule(2, "map:pool", "y.test"), rule(3, B.url(), "z.test")], [relay_map("pool", B.url())]
 )
-ONCE = "/run/bed/once"
-"""While it exists, the next start of the old generation dies."""
+FAILS = ("/run/bed/once", "/run/bed/twice")
+"""Each that exists lets one start of the old generation die."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ case " $* " in *" -n "*|*" -h "*) exec /usr/sbin/smtpd "$@";; esac
 if grep -q 'match.*"rm-r2"' {STATE_DIR}/live/relaymap.conf; then
   (sleep 1; kill -9 $$) & exec /usr/sbin/smtpd "$@"
 fi
-if rm {ONCE} 2>/dev/null; then echo "fatal: not this time"; exit 1; fi
+for fails in {" ".join(FAILS)}; do
+  if rm $fails 2>/dev/null; then echo "fatal: not this time"; exit 1; fi
+done
 exec /usr/sbin/smtpd "$@"
 """
     machine.smtpd.write(path, script, mode=0o755)
@@ -74,17 +76,23 @@ def test_killed_on_its_way_back_the_agent_ends_it_when_it_starts(machine: Machin
     machine.deliver(1, lambda delivery: delivery.sink == "b")
 
 
-def test_what_could_not_be_put_back_is_made_up_for_by_the_next_push(machine: Machine):
-    machine.smtpd.write(ONCE, "")
+@pytest.mark.parametrize(("fails", "kept"), [(1, ["rm-r2"]), (2, ["rm-r2", "rm-r3"])])
+def test_what_could_not_be_put_back_is_made_up_for_by_the_next_push(
+    machine: Machine, fails: int, kept: list[str]
+):
+    """It ends the way back first; where that fails too, it starts smtpd anew and keeps it all."""
+    for path in FAILS[:fails]:
+        machine.smtpd.write(path, "")
     done = push_that_takes_mail_and_dies(machine)
     ended = done["answer"]["result"]
     assert ended["state"] == "rolled-back"
     assert "but: " in ended["detail"]
+    assert machine.do("look")["observed"] is None, "nobody knows what it would be"
     again = wanted(3, [rule(1, A.url(), "x.test")])
-    assert machine.ended(again) == ("applied", "restart"), "though the files are those of before"
+    assert machine.ended(again) == ("applied", "restart"), "though the rules are those of before"
     assert machine.goes_to("x.test") == "a"
     stones = [stone["action"] for stone in machine.do("look")["tombstones"]]
-    assert stones == ["rm-r2", "rm-r3"]
+    assert stones == kept
     machine.deliver(1, lambda delivery: delivery.sink == "b")
 
 

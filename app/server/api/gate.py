@@ -24,6 +24,7 @@ from app.server.api.strict_json import parse_json
 
 MAX_BODY = 1 << 20
 _BIG = 1 << 16
+_BODY_LIMIT_S = 60.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "none"
 
@@ -165,6 +166,15 @@ async def _read(headers: Headers, receive: Receive) -> bytes:
         raise BadMediaType("send the body uncompressed", headers={"Accept-Encoding": "identity"})
     if int(headers.get("content-length") or 0) > MAX_BODY:
         raise _too_large()
+    try:
+        async with asyncio.timeout(_BODY_LIMIT_S):
+            return await _received(receive)
+    except TimeoutError:
+        slow = f"the body did not come within {_BODY_LIMIT_S:g} s"
+        raise EdgeError(slow, headers={"Connection": "close"}) from None
+
+
+async def _received(receive: Receive) -> bytes:
     body = bytearray()
     more = True
     while more:

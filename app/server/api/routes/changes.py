@@ -46,8 +46,8 @@ async def _edit(write: Writing, ready: Sequence[Ready]) -> Edited:
 
     def plan(snapshot: Snapshot) -> Sequence[Write]:
         nonlocal batch
+        batch = None  # what is raised while it is made has its pointers already
         write.conditions.check_head(snapshot)
-        batch = None  # what it raises while it is made has its pointers already
         batch = Batch(snapshot.table, ready)
         return batch.writes
 

@@ -81,7 +81,8 @@ async def import_relays(name: MapName, request: Request, _: Writer, write: Writt
         snapshot = await write.run(plan, subject_of(name))
     except Invalid as invalid:
         raise _placed(invalid.faults, listed) from None
-    return await shown(write.services, snapshot, name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return shown(snapshot, name, found)
 
 
 def _listed(body: bytes, content_type: str) -> Sequence[Listed]:

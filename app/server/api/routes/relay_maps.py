@@ -23,8 +23,9 @@ from app.server.api.schemas.relay_map import (
     RelayMapPatch,
 )
 from app.server.api.schemas.texts import Name
-from app.server.api.services import Control, Current, Services
+from app.server.api.services import Control, Current
 from app.server.api.writing import Written, patched, same_name
+from app.server.findings import Found
 from app.server.live import Snapshot
 
 router = v1.router("relay maps")
@@ -38,12 +39,12 @@ def subject_of(name: str) -> Subject:
     return Subject(Kind.RELAY_MAP, name)
 
 
-async def shown(services: Services, snapshot: Snapshot, name: str) -> RelayMapOut:
+def shown(snapshot: Snapshot, name: str, found: Found) -> RelayMapOut:
     """The answer for a relay map that is there."""
     subject = subject_of(name)
-    found = await services.findings.about(snapshot.table, str(subject))
     table = snapshot.table
-    return RelayMapOut.of(table.maps[name], table, snapshot.marks[subject], found)
+    about = found.get(str(subject), ())
+    return RelayMapOut.of(table.maps[name], table, snapshot.marks[subject], about)
 
 
 @router.get("/relay-maps", summary="List relay maps")
@@ -58,7 +59,8 @@ async def list_relay_maps(
     maps = snapshot.table.maps
     chosen = {name: name for name in maps if policy in {None, maps[name].policy}}
     cut = page.cut(_ORDER, chosen)
-    items = [await shown(services, snapshot, name) for name in cut.items]
+    found = await services.findings.by_subject(snapshot.table)
+    items = [shown(snapshot, name, found) for name in cut.items]
     return RelayMapPage(items=items, next_cursor=cut.next_cursor)
 
 
@@ -68,7 +70,8 @@ async def list_relay_maps(
 async def create_relay_map(body: RelayMapNew, _: Writer, write: Written) -> RelayMapOut:
     """Create a relay map; 409 `exists` where the name is taken. Automation uses PUT."""
     snapshot = await write.create(subject_of(body.name), body.value(body.name))
-    return await shown(write.services, snapshot, body.name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return shown(snapshot, body.name, found)
 
 
 @router.put(
@@ -80,7 +83,8 @@ async def put_relay_map(name: MapName, body: RelayMapIn, _: Writer, write: Writt
     """Create a relay map or replace it whole; the states of relays that stay are kept."""
     same_name(body.name, name)
     snapshot = await write.put(subject_of(name), lambda present: body.value(name, present))
-    return await shown(write.services, snapshot, name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return shown(snapshot, name, found)
 
 
 @router.get("/relay-maps/{map}", summary="Read a relay map", responses=responses(404))
@@ -91,7 +95,8 @@ async def get_relay_map(
     if name not in snapshot.table.maps:
         raise Unknown("relay map")
     reading.tag(subject_of(name))
-    return await shown(services, snapshot, name)
+    found = await services.findings.by_subject(snapshot.table)
+    return shown(snapshot, name, found)
 
 
 @router.patch("/relay-maps/{map}", summary="Change a relay map", responses=responses(404, 412, 428))
@@ -108,7 +113,8 @@ async def patch_relay_map(
         return patched(RelayMapIn, document, body).value(name)
 
     snapshot = await write.patch(subject_of(name), change)
-    return await shown(write.services, snapshot, name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return shown(snapshot, name, found)
 
 
 @router.delete(

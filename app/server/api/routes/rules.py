@@ -17,8 +17,9 @@ from app.server.api.problems import responses
 from app.server.api.schemas.finding import FindingList
 from app.server.api.schemas.rule import RuleIn, RuleNew, RuleOut, RulePage, RulePatch
 from app.server.api.schemas.texts import Name
-from app.server.api.services import Control, Current, Services
+from app.server.api.services import Control, Current
 from app.server.api.writing import Written, patched, same_name
+from app.server.findings import Found
 from app.server.live import Snapshot
 
 router = v1.router("rules")
@@ -32,10 +33,10 @@ def subject_of(name: str) -> Subject:
     return Subject(Kind.RULE, name)
 
 
-async def _shown(services: Services, snapshot: Snapshot, name: str) -> RuleOut:
+def _shown(snapshot: Snapshot, name: str, found: Found) -> RuleOut:
     subject = subject_of(name)
-    found = await services.findings.about(snapshot.table, str(subject))
-    return RuleOut.of(snapshot.table.rules[name], snapshot.marks[subject], found)
+    about = found.get(str(subject), ())
+    return RuleOut.of(snapshot.table.rules[name], snapshot.marks[subject], about)
 
 
 @router.get("/rules", summary="List rules")
@@ -52,7 +53,8 @@ async def list_rules(
     rules = snapshot.table.rules.values()
     chosen = ((rule.order, rule.name) for rule in rules if enabled in {None, rule.enabled})
     cut = page.among(_ORDER, chosen, int, str)
-    items = [await _shown(services, snapshot, name) for name in cut.items]
+    found = await services.findings.by_subject(snapshot.table)
+    items = [_shown(snapshot, name, found) for name in cut.items]
     return RulePage(items=items, next_cursor=cut.next_cursor)
 
 
@@ -60,7 +62,8 @@ async def list_rules(
 async def create_rule(body: RuleNew, _: Writer, write: Written) -> RuleOut:
     """Create a rule; 409 `exists` where the name is taken. Automation uses PUT."""
     snapshot = await write.create(subject_of(body.name), body.value(body.name))
-    return await _shown(write.services, snapshot, body.name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return _shown(snapshot, body.name, found)
 
 
 @router.put(
@@ -72,7 +75,8 @@ async def put_rule(name: RuleName, body: RuleIn, _: Writer, write: Written) -> R
     """Create a rule or replace it whole; it keeps its id."""
     same_name(body.name, name)
     snapshot = await write.put(subject_of(name), lambda _: body.value(name))
-    return await _shown(write.services, snapshot, name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return _shown(snapshot, name, found)
 
 
 @router.get("/rules/{rule}", summary="Read a rule", responses=responses(404))
@@ -83,7 +87,8 @@ async def get_rule(
     if name not in snapshot.table.rules:
         raise Unknown("rule")
     reading.tag(subject_of(name))
-    return await _shown(services, snapshot, name)
+    found = await services.findings.by_subject(snapshot.table)
+    return _shown(snapshot, name, found)
 
 
 @router.patch("/rules/{rule}", summary="Change a rule", responses=responses(404, 412, 428))
@@ -100,7 +105,8 @@ async def patch_rule(
         return patched(RuleIn, document, body).value(name)
 
     snapshot = await write.patch(subject_of(name), change)
-    return await _shown(write.services, snapshot, name)
+    found = await write.services.findings.by_subject(snapshot.table)
+    return _shown(snapshot, name, found)
 
 
 @router.delete(
