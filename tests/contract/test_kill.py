@@ -43,7 +43,7 @@ def writer(database: Database, variant: str) -> Iterator[subprocess.Popen[str]]:
         yield process
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def kill_once(process: subprocess.Popen[str], chance: random.Random, said: Acknowledged) -> None:

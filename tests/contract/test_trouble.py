@@ -172,9 +172,12 @@ async def test_an_error_of_the_server_is_said_as_what_it_means(
 
 @pytest.fixture
 def lossy_postgresql(
-    in_postgresql: Database, postgresql_server: postgresql.Server
+    in_postgresql: Database,
+    postgresql_server: postgresql.Server,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[lossy.Proxy, Database]]:
     """The same database, once past a proxy that loses things."""
+    monkeypatch.setattr(store, "SETTLE_S", 30)  # what can be found out is found out at once
     # The path of a Unix socket has to be short.
     with (
         tempfile.TemporaryDirectory(prefix="relaymap-lossy-") as name,

@@ -28,7 +28,7 @@ later = set()
 
 async def commit(self, edit):
     async def store():
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2)
         await stored(self, edit)
     before = tuple(later)
     async def in_order():
@@ -81,11 +81,11 @@ class Writer(threading.Thread):
         link.close()
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=60)
 
 
 def get(server: Server, path: str) -> dict[str, object]:
-    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     link.request("GET", path, headers={"Authorization": f"Bearer {server.token}"})
     answer = link.getresponse()
     body = answer.read()
@@ -107,7 +107,7 @@ def everything(server: Server, path: str) -> list[dict[str, object]]:
 
 
 def wait_for(writers: list[Writer], count: int) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 90
     while sum(len(each.acknowledged) for each in writers) < count:
         assert time.monotonic() < until, "the writers stand still"
         time.sleep(0.01)
@@ -128,7 +128,7 @@ def kill_under_writers(server: Server, kills: int) -> tuple[list[Writer], int]:
     finally:
         stop.set()
         for each in writers:
-            each.join(30)
+            each.join(90)
     return writers, kills
 
 

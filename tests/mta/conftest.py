@@ -12,6 +12,8 @@ from tests.mta.bed.sinks import Sinks
 from tests.mta.bed.smtpd import CIPHERS_6_8, Smtpd
 
 _HERE = Path(__file__).parent
+_LIMIT_S = 180
+"""For a test that names none: several waits, each of which only a broken one sits out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = missing() if ours else None
     for item in ours:
         item.add_marker("mta")
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -13,7 +13,7 @@ from tests.mta.bed.namespace import Namespace
 
 DAY_S = 86_400
 LONG_AGO = 1_000_000_000
-_LIMIT_S = 20
+_LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")

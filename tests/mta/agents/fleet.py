@@ -20,7 +20,7 @@ AGENT_LOG = "/run/bed/agent.log"
 PORT = 26825
 MTA = "mx-out-1"
 _ROOT = str(Path(__file__).parents[3])
-_LIMIT_S = 30
+_LIMIT_S = 60
 _PAUSE_S = 0.02
 
 

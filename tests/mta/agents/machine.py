@@ -34,7 +34,7 @@ def operator(*lines: str, include: str = INCLUDE) -> Settings:
     )
 
 
-_LIMIT_S = 30
+_LIMIT_S = 60
 
 
 class AgentFailed(Exception):

@@ -12,7 +12,7 @@ from typing import Self
 from tests.mta.bed.namespace import WORKSPACE, Inside, Namespace
 
 UNITS = f"{WORKSPACE}/units"
-_LIMIT_S = 30
+_LIMIT_S = 60
 _PAUSE_S = 0.05
 _NOTHING = "[Unit]\nDefaultDependencies=no\n"
 # Every unit that ours lean on, without what they would start on a whole machine.

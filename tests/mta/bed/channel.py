@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tests.mta.bed.namespace import Inside, Namespace
 
-_LIMIT_S = 45
+_LIMIT_S = 60
 
 
 class ScriptFailed(Exception):

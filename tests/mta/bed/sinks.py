@@ -11,7 +11,7 @@ from tests.mta.bed.channel import Channel
 from tests.mta.bed.namespace import Namespace
 
 PORT = 27025
-_LIMIT_S = 45
+_LIMIT_S = 60
 
 
 @dataclass(frozen=True, slots=True)

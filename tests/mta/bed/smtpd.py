@@ -22,7 +22,7 @@ _CREDENTIALS = f"{WORKSPACE}/logins"
 _CERTIFICATE = f"{WORKSPACE}/listener"
 _LOCAL_MAIL = "local.bed.test"
 _DELAYED = ("host", "route", "source", "connector", "relay", "domain")
-_LIMIT_S = 45
+_LIMIT_S = 60
 _PAUSE_S = 0.02
 
 
