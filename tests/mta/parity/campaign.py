@@ -52,7 +52,7 @@ def run(seed: int, ward: Ward) -> Campaign:
     hits: Counter[str] = Counter()
     trials: list[Trial] = []
     while len(trials) < TABLES or (missing(hits) and len(trials) < MOST_TABLES):
-        table = routing_table(random, ward.target())
+        table = routing_table(random, ward.target(), hits)
         sent = choose(random, table, ENVELOPES, hits)
         files = ward.load(table)
         trials.append(Trial(table, files, sent, ward.send(sent), ward.target()))

@@ -1,5 +1,6 @@
 """Random routing tables from a small vocabulary, so that rules and envelopes often meet."""
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from app.render.generation import Target
@@ -66,19 +67,23 @@ def some(random: Random, values: tuple[str, ...], most: int) -> list[str]:
     return random.sample(different, random.randint(1, min(most, len(different))))
 
 
-def routing_table(random: Random, target: Target) -> RoutingTable:
-    """Answer a routing table that `check` has no error for, and that the target can be told."""
+def routing_table(random: Random, target: Target, hits: Mapping[str, int]) -> RoutingTable:
+    """Answer a routing table that `check` has no error for, and that the target can be told.
+
+    Its tables are of the kinds that were hit least.
+    """
     while True:
-        table = apply(EMPTY, changes_of(EMPTY, _writes(random)), 1)
+        different = random.sample(list(TableKey), len(TableKey))
+        kinds = sorted(different, key=lambda kind: hits.get(f"table by {kind}", 0))[:3]
+        table = apply(EMPTY, changes_of(EMPTY, _writes(random, kinds)), 1)
         if not errors(table) and not reasons(table, target.version, target):
             return table
 
 
-def _writes(random: Random) -> list[Put]:
+def _writes(random: Random, kinds: Sequence[TableKey]) -> list[Put]:
     writes = [Put(Subject(Kind.CREDENTIAL, world.LABEL), world.CREDENTIAL)]
     for name, pool in (("one", "mixed"), ("two", "mixed"), ("other", "other"), ("lax", "unknown")):
         writes += _relay_map(random, name, POOLS[pool])
-    kinds = random.sample(list(TableKey), 3)
     for name, kind in zip(("first", "second", "third"), kinds, strict=True):
         writes += _table(random, name, kind)
     names = random.sample([f"rule-{n}" for n in range(100)], RULES + 1)
