@@ -379,12 +379,15 @@ class Generations:
     # --- drift -------------------------------------------------------------------------------
 
     def keep_drifted(self, staged: Staged, names: tuple[str, ...]) -> None:
-        """Copy files that were changed by hand to where the next generation does not reach."""
+        """Copy files that were changed by hand to where the next generation does not reach.
+
+        Not the table of passwords: they are in no file but the one that smtpd reads.
+        """
         kept = self.state_dir / "drifted"
         kept.mkdir(mode=0o700, exist_ok=True)
         for name in names:
             path = self.directory(staged.number) / name
-            if path.is_file() and not path.is_symlink():
+            if name not in staged.secret and path.is_file() and not path.is_symlink():
                 durable.replace(kept / f"{staged.number}-{name}", path.read_bytes())
         by_age = sorted(kept.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         for path in by_age[:-_MAX_DRIFTED]:

@@ -331,7 +331,8 @@ def _note(drifted: tuple[str, ...]) -> str:
     if not drifted:
         return ""
     return (
-        f"changed by hand, kept in the agent's drifted directory and replaced: {', '.join(drifted)}"
+        "changed by hand, kept in the agent's drifted directory (but for passwords) and replaced:"
+        f" {', '.join(drifted)}"
     )
 
 
