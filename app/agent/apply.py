@@ -121,7 +121,7 @@ class Applier:
         intent = self._generations.intent()
         if recovery is Recovery.NOTHING or intent is None:
             return None
-        origin = self._generations.staged(intent.new).origin  # of what is given up, or gone on with
+        origin = self._generations.staged(intent.new).origin
         attempt = _Attempt(origin.push, origin.history, origin.revision, origin.model_digest)
         event("recovering", push=attempt.push, way=recovery.value)
         if recovery is Recovery.GO_BACK:

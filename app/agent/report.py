@@ -62,10 +62,13 @@ class Reporter:
 
     def _is_ended(self, live: Staged) -> bool:
         """Whether the move to what `live` points to has come to its end, as far as is known."""
+        if self._generations.intent() is None:
+            return True
+        # Where the disk did not let go of the intent of a push that was applied all the same.
         ended = self._memory.now.ended
-        applied = ended is not None and ended.state is LineState.APPLIED
-        return self._generations.intent() is None or (
-            applied and ended is not None and ended.push == live.origin.push
+        return ended is not None and (ended.push, ended.state) == (
+            live.origin.push,
+            LineState.APPLIED,
         )
 
     async def _version(self) -> str | None:

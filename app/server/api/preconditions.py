@@ -78,6 +78,11 @@ class Conditions:
     if_none_match: Tags | None
     demanded: bool = False
 
+    @property
+    def create_only(self) -> bool:
+        """Whether something is to be made, and nothing replaced: `If-None-Match: *`."""
+        return self.if_none_match is not None and self.if_none_match.any
+
     def check(self, snapshot: Snapshot, subject: Subject) -> None:
         """Let a write of a subject go on, or refuse it (RFC 9110 13.2.2).
 
@@ -92,8 +97,7 @@ class Conditions:
             raise TagMoved(snapshot.revision if mark is None else mark.revision)
         if self.if_none_match is not None and self.if_none_match.match_weakly(current):
             raise AlreadyThere(KIND_WORDS[subject.kind])
-        create_only = self.if_none_match is not None and self.if_none_match.any
-        self._check_given(create_only=create_only)
+        self._check_given(create_only=self.create_only)
 
     def check_absent(self, snapshot: Snapshot) -> None:
         """Let something that is not there be made, or refuse it: If-Match never means that.

@@ -176,10 +176,10 @@ def _row(mta: str, body: MtaIn, now: datetime) -> MtaRow:
 
 def _check(conditions: Conditions, before: MtaRow | None) -> None:
     """Let a write of an MTA go on, or refuse it. Raises NothingMatches or AlreadyThere."""
-    wanted, unwanted = conditions.if_match, conditions.if_none_match
+    wanted = conditions.if_match
     if wanted is not None and (before is None or not wanted.any):
         raise NothingMatches
-    if unwanted is not None and unwanted.any and before is not None:
+    if conditions.create_only and before is not None:
         raise AlreadyThere("MTA")
 
 
@@ -204,9 +204,8 @@ async def _put(
     elif len(services.fleet.names()) >= MAX_MTAS:
         raise LimitReached("MTAs", MAX_MTAS)
     if not dry_run:
-        only = conditions.if_none_match is not None and conditions.if_none_match.any
         try:
-            await services.store.put_mta(row, create_only=only)
+            await services.store.put_mta(row, create_only=conditions.create_only)
         except NameTaken as taken:
             raise AlreadyThere("MTA") from taken
         services.fleet.joined(row)
