@@ -70,6 +70,28 @@ class MtaState(StrEnum):
     NEVER_SEEN = "never-seen"
 
 
+class RelayHealth(StrEnum):
+    """Whether a relay can be handed mail to, as seen from one MTA."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Cause(StrEnum):
+    """Why a relay is down; never a word of its own."""
+
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    NO_ADDRESS = "no-address"
+    NO_BANNER = "no-banner"
+    NOT_SMTP = "not-smtp"
+    STARTTLS_MISSING = "starttls-missing"
+    CERTIFICATE = "certificate"
+    AUTH_REFUSED = "auth-refused"
+
+
 class SecretMessage(Message):
     """A credential on its way to the agent of an MTA that a push has named."""
 
@@ -133,6 +155,29 @@ class PushReport(Message):
     detail: Text = ""
 
 
+class RelaySeen(Message):
+    """One relay of a map, as an MTA sees it.
+
+    Attributes:
+        since: when that began, in seconds since the epoch.
+        cause: why it is down; None where it is not.
+        reply: the SMTP reply code that said so, if one did.
+        sessions: connections to it that the MTA holds open; None where that is not known.
+        envelopes: recipients in the MTA's queue that wait for it; None where that is not known.
+        quiet_since: since when both were 0, in seconds since the epoch; None while they are not.
+    """
+
+    relay_map: Text
+    relay: Text
+    state: RelayHealth
+    since: Number
+    cause: Cause | None = None
+    reply: Annotated[int, Field(ge=200, le=599)] | None = None
+    sessions: Number | None = None
+    envelopes: Number | None = None
+    quiet_since: Number | None = None
+
+
 class Report(Message):
     """What an agent sees.
 
@@ -145,10 +190,13 @@ class Report(Message):
         addresses: of the MTA's host when the MTA started.
         certificates, cas: names that the operator's file declares.
         push: the apply that this report is about, if any.
+        live: whether the MTA asks the table program; else its rules are in static files.
+        relays: of the maps in use, as this MTA sees them; none where it has no table program.
     """
 
     agent: Text
     state: MtaState
+    live: bool = False
     observed: Observed | None = None
     behind_me: bool = False
     version: Text | None = None
@@ -158,4 +206,5 @@ class Report(Message):
     state_dir: Text = ""
     tombstones: Annotated[list[TombstoneMessage], FailFast(), Field(max_length=MAX_LISTED)] = []
     push: PushReport | None = None
+    relays: Annotated[list[RelaySeen], FailFast(), Field(max_length=MAX_LISTED)] = []
     detail: Text = ""
