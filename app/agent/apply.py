@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from app.agent import addresses
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Intent, Recovery
+from app.agent.live_file import LiveFile
 from app.agent.memory import Ended, MemoryFile, Seen, Started
 from app.agent.opensmtpd import OpenSMTPD
-from app.agent.prepare import Prepared, Preparer
+from app.agent.prepare import Move, Prepared, Preparer
 from app.observe import event, failure
 from app.render.opensmtpd.tombstones import actions_of
 from app.routing.errors import ControlError
@@ -23,10 +24,12 @@ from app.wire import LineState, Reload, Wanted
 
 PREPARING = ("read", "secrets", "render", "read-back", "would-strand", "stage", "check")
 SWITCHING = ("intent", "activate", "reload", "observe", "confirm")
+WRITING = ("write", "observe")
 RESTORING = ("restore", "reload-old", "observe-old", "undo")
 STEPS = PREPARING + SWITCHING + RESTORING
 
 _Step = Callable[[str], None]
+_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ class Applier:
         except Exception as error:  # noqa: BLE001  whatever it is, nothing was touched
             self._prune()
             return self._remember(_not_begun(attempt, error))
-        return self._remember(await self._switch(attempt, prepared, ends))
+        if prepared.move is None:
+            return self._remember(await self._write(attempt, prepared, ends))
+        return self._remember(await self._switch(attempt, prepared.move, prepared, ends))
 
     async def _is_settled(self) -> bool:
         """Whether `live` is a generation that was confirmed; an open move is ended first.
@@ -131,15 +136,17 @@ class Applier:
 
     # --- forward -----------------------------------------------------------------------------
 
-    async def _switch(self, attempt: _Attempt, prepared: Prepared, ends: float) -> Ended:
+    async def _switch(
+        self, attempt: _Attempt, move: Move, prepared: Prepared, ends: float
+    ) -> Ended:
         try:
             self._at("intent")
-            self._generations.begin(prepared.intent)
+            self._generations.begin(move.intent)
             self._at("activate")
-            self._generations.activate(prepared.intent.new)
+            self._generations.activate(move.intent.new)
         except OSError as error:
-            return await self._not_switched(attempt, prepared.intent, error)
-        return await self._go_on(attempt, prepared.intent, prepared, ends)
+            return await self._not_switched(attempt, move.intent, error)
+        return await self._go_on(attempt, move.intent, prepared, ends)
 
     async def _not_switched(self, attempt: _Attempt, intent: Intent, error: OSError) -> Ended:
         """The disk refused the intent or the link: look which, and leave things as they were."""
@@ -156,7 +163,7 @@ class Applier:
         self, attempt: _Attempt, intent: Intent, prepared: Prepared | None, ends: float
     ) -> Ended:
         """From a switched link to a confirmed generation, or back."""
-        actions = None if prepared is None else prepared.actions
+        actions = None if prepared is None or prepared.move is None else prepared.move.actions
         try:
             async with asyncio.timeout_at(ends):
                 await self._serve(intent, intent.new, actions, ("reload", "observe"))
@@ -167,10 +174,73 @@ class Applier:
             return await self._go_back(attempt, str(error))
         self._at("confirm")
         self._confirm()
+        if self._preparer.live is not None:
+            return await self._written(attempt, prepared, intent.reload, ends)
+        return self._applied(attempt, intent.reload, "" if prepared is None else prepared.note)
+
+    def _applied(self, attempt: _Attempt, reload: Reload, note: str) -> Ended:
         seen = Seen(attempt.history, attempt.revision, attempt.model_digest)
         self._memory.change(seen=seen)
-        note = "" if prepared is None else prepared.note
-        return attempt.ended(LineState.APPLIED, intent.reload, note)
+        return attempt.ended(LineState.APPLIED, reload, note)
+
+    # --- the live file -----------------------------------------------------------------------
+
+    async def _written(
+        self, attempt: _Attempt, prepared: Prepared | None, reload: Reload, ends: float
+    ) -> Ended:
+        """What became of a push whose generation serves: it has what the live file will ask for."""
+        if prepared is not None and prepared.content is not None:
+            return await self._write(attempt, replace(prepared, reload=reload), ends)
+        meta = self._live_file.meta()
+        found = (meta.history, meta.revision, meta.model_digest)
+        if found == (attempt.history, attempt.revision, attempt.model_digest):
+            return self._applied(attempt, reload, "")
+        detail = "the agent was ended before it wrote the live file; what served before serves on"
+        return attempt.ended(LineState.FAILED, reload, detail)
+
+    async def _write(self, attempt: _Attempt, prepared: Prepared, ends: float) -> Ended:
+        """Let every question be answered from another revision, and look whether it is."""
+        if prepared.content is None:
+            raise AssertionError("a push without a generation has something to write")
+        try:
+            self._at("write")
+            await asyncio.to_thread(self._live_file.write, prepared.content)
+        except ControlError as error:
+            state = LineState.FAILED if error.temporary else LineState.REFUSED
+            return attempt.ended(state, Reload.NONE, str(error))
+        self._at("observe")
+        try:
+            async with asyncio.timeout_at(ends):
+                await self._asked()
+        except (ControlError, TimeoutError) as error:
+            why = str(error) or "the table program does not answer in time"
+            detail = f"it is written, and no answer from it was seen: {why}"
+            return attempt.ended(LineState.UNKNOWN, prepared.reload, detail)
+        return self._applied(attempt, prepared.reload, prepared.note)
+
+    async def _asked(self) -> None:
+        """Wait until the table program says that it answers from what is written.
+
+        Raises:
+            NotServing: smtpd does not run, and cannot be started.
+        """
+        live = self._preparer.live
+        while live is not None:
+            running = await self._mta.control.running()
+            if running is None:
+                await self.start()
+                running = await self._mta.control.running()
+                if running is None:
+                    raise NotServing(f"smtpd does not run: {self._mta.control.last_words()}")
+            if await live.is_asked(running):
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    @property
+    def _live_file(self) -> LiveFile:
+        if self._preparer.live is None:
+            raise AssertionError("only who has a live file writes one")
+        return self._preparer.live.file
 
     def _confirm(self) -> None:
         """Call what is live confirmed. Where the disk refuses, recovery comes to the same end."""

@@ -8,18 +8,22 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from app.agent import addresses, credentials, durable, operator_file, queue, revival, tombstones
 from app.agent.generations import Generations, Intent, Origin, Staged
+from app.agent.live_file import Content
 from app.agent.memory import Memory, Started
 from app.agent.opensmtpd import CheckRefused, OpenSMTPD
 from app.agent.operator_file import Declared
+from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
 from app.agent.queue import Scan
 from app.render import plan
 from app.render.generation import Generation, Secret, Target
-from app.render.opensmtpd import render
+from app.render.opensmtpd import live_read_back, render
+from app.render.opensmtpd.live import render_live
 from app.render.opensmtpd.read_back import check_read_back
 from app.render.opensmtpd.tombstones import actions_of, is_ours, tombstones_for
 from app.routing.errors import ControlError
@@ -79,17 +83,32 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Move:
     """A generation that is ready to be switched to.
 
     Attributes:
         actions: every action name that the MTA will know with it.
-        note: what people should know about it, if it comes to be served.
     """
 
     staged: Staged
     intent: Intent
     actions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A push that is ready to be made.
+
+    Attributes:
+        move: to another generation first; None where the one that serves has all that it takes.
+        content: what is then written into the live file; None where there is none.
+        reload: what it takes.
+        note: what people should know about it, if it comes to be served.
+    """
+
+    move: Move | None
+    content: Content | None
+    reload: Reload
     note: str = ""
 
 
@@ -115,7 +134,9 @@ class Preparer:
         spool: Path,
         now_s: Callable[[], int],
         at: Callable[[str], None],
+        live: LivePreparer | None = None,
     ) -> None:
+        self.live = live
         self._generations = generations
         self._mta = mta
         self._spool = spool
@@ -127,7 +148,11 @@ class Preparer:
         if self._generations.live() is not None:
             return
         version = await self._mta.version()
-        files = render.render(EMPTY, {}, Target(version.number, str(self._generations.state_dir)))
+        target = Target(version.number, str(self._generations.state_dir))
+        if self.live is not None:
+            files = render_live(EMPTY, {}, target).files
+        else:
+            files = render.render(EMPTY, {}, target)
         staged = self._generations.stage(files, Origin())
         self._generations.activate(staged.number)
         self._generations.prune()
@@ -144,10 +169,48 @@ class Preparer:
         self._at("secrets")
         secrets = credentials.checked(table, wanted.secrets)
         place = await self._look(memory)
+        if self.live is not None:
+            return await self._prepare_live(self.live, wanted, table, secrets, place, limit_s)
         self._at("render")
-        rendered = self._render(table, secrets, place)
+        rendered = self._render(partial(render.render, table, secrets), place)
         self._at("read-back")
         check_read_back(table, secrets, rendered.files, rendered.target)
+        move = await self._move(wanted, rendered, secrets, place, limit_s)
+        return Prepared(move, None, rendered.reload, _note(place.drifted))
+
+    async def _prepare_live(
+        self,
+        live: LivePreparer,
+        wanted: Wanted,
+        table: RoutingTable,
+        secrets: Mapping[str, Secret],
+        place: Place,
+        limit_s: float,
+    ) -> Prepared:
+        """What is to be written, and the generation that it takes if smtpd lacks an action."""
+        self._at("render")
+        lacking = live.prepare(wanted, table, secrets, place.old, self._target(place))
+        settled = not (place.drifted or place.left) and await live.is_asked(place.running)
+        if lacking.enough and settled:
+            same = live.file.meta().model_digest == wanted.model_digest
+            return Prepared(None, lacking.content, Reload.NONE if same else Reload.LIVE)
+        rendered = self._render(lambda target: lacking.render(target).files, place, anew=True)
+        self._at("read-back")
+        live_read_back.check(lacking.content.actions, rendered.files)
+        move = await self._move(wanted, rendered, secrets, place, limit_s)
+        names = frozenset(actions_of(rendered.files))
+        content = replace(lacking.content, names=names)
+        return Prepared(move, content, rendered.reload, _note(place.drifted))
+
+    async def _move(
+        self,
+        wanted: Wanted,
+        rendered: _Rendered,
+        secrets: Mapping[str, Secret],
+        place: Place,
+        limit_s: float,
+    ) -> Move:
+        """Stage a generation and let smtpd check it."""
         self._at("would-strand")
         if rendered.reload is Reload.RESTART:
             _refuse_to_strand(place, rendered.actions)
@@ -161,9 +224,9 @@ class Preparer:
         intent = Intent(
             place.live.number, staged.number, rendered.reload, rendered.tables, failed=left
         )
-        return Prepared(staged, intent, rendered.actions, _note(place.drifted))
+        return Move(staged, intent, rendered.actions)
 
-    async def revive(self, intent: Intent, limit_s: float) -> Prepared | None:
+    async def revive(self, intent: Intent, limit_s: float) -> Move | None:
         """The old generation with what mail needs that the new one accepted; None if it needs none.
 
         Raises:
@@ -181,20 +244,12 @@ class Preparer:
         staged = self._generations.stage(files, replace(old.origin, tombstones=kept))
         await self._check(staged, files, {}, limit_s)
         actions = declared.actions | actions_of(files).keys()
-        return Prepared(
-            staged, Intent(old.number, staged.number, Reload.RESTART), frozenset(actions)
-        )
+        return Move(staged, Intent(old.number, staged.number, Reload.RESTART), frozenset(actions))
 
-    def _render(
-        self, table: RoutingTable, secrets: Mapping[str, Secret], place: Place
-    ) -> _Rendered:
-        """The files, and what it takes to serve them.
-
-        What the MTA took from its host when it started, and every retired action, stay as they are
-        until it must be started anyway: no restart for their sake.
-        """
+    def _target(self, place: Place) -> Target:
+        """The MTA as it is, with the addresses that its host had when it started."""
         present = addresses.of_host()
-        bare = Target(
+        return Target(
             place.version,
             str(self._generations.state_dir),
             present if place.loaded is None else place.loaded.addresses,
@@ -202,30 +257,40 @@ class Preparer:
             tuple(sorted(place.declared.cas)),
             present=present,
         )
-        files, target = self._with_tombstones(table, secrets, bare, place, frozenset())
+
+    def _render(
+        self, rendering: Callable[[Target], Generation], place: Place, *, anew: bool = False
+    ) -> _Rendered:
+        """The files, and what it takes to serve them.
+
+        What the MTA took from its host when it started, and every retired action, stay as they are
+        until it must be started anyway: no restart for their sake.
+        """
+        bare = self._target(place)
+        files, target = self._with_tombstones(rendering, bare, place, frozenset())
         planned = plan.plan(place.old, files)
         reload = Reload(planned.reload.value)
-        if reload is Reload.RESTART or place.running is None or place.drifted or place.left:
+        known = place.running is not None and not place.drifted and not place.left
+        if reload is Reload.RESTART or anew or not known:
             reload = Reload.RESTART
-            bare = replace(bare, addresses=present)
+            bare = replace(bare, addresses=bare.present or ())
             buried = place.live.origin.tombstones
             over = frozenset(t.action for t in buried) - {
                 t.action for t in tombstones.kept(buried, place.now_s, place.scan)
             }
-            files, target = self._with_tombstones(table, secrets, bare, place, over)
+            files, target = self._with_tombstones(rendering, bare, place, over)
         actions = place.declared.actions | actions_of(files).keys()
         return _Rendered(files, target, reload, planned.tables, frozenset(actions))
 
     def _with_tombstones(
         self,
-        table: RoutingTable,
-        secrets: Mapping[str, Secret],
+        rendering: Callable[[Target], Generation],
         bare: Target,
         place: Place,
         over: frozenset[str],
     ) -> tuple[Generation, Target]:
         """The files with every action that goes kept as a tombstone, less those that are `over`."""
-        files = render.render(table, secrets, bare)
+        files = rendering(bare)
         left = {} if place.left is None else actions_of(self._generations.read(place.left))
         old = {
             name: act for name, act in (left | actions_of(place.old)).items() if name not in over
@@ -236,7 +301,7 @@ class Preparer:
         if not graves:
             return files, bare
         target = replace(bare, tombstones=graves)
-        return render.render(table, secrets, target), target
+        return rendering(target), target
 
     async def _check(
         self,
@@ -317,7 +382,8 @@ def _refuse_to_strand(place: Place, actions: frozenset[str]) -> None:
     Raises:
         WouldStrand: with their names.
     """
-    ours = {name for name in actions_of(place.old) if is_ours(name)}
+    old = actions_of(place.old).items()
+    ours = {name for name, action in old if is_ours(name) or not action.can_be_queued}
     # What somebody else started has loaded what nobody can tell: the queue says what it must have.
     has = place.scan.actions if place.loaded is None else place.loaded.actions
     gone = has - actions - ours

@@ -1,20 +1,31 @@
 """What the agent sees of its MTA, as the report that the server gets."""
 
 from app.agent import addresses
-from app.agent.generations import Generations, Staged
+from app.agent.control import NotServing
+from app.agent.generations import Generations, Origin, Staged
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
+from app.agent.prepare_live import LivePreparer
+from app.agent.process import Identity
+from app.routing.live_file import Meta
 from app.wire import MAX_LISTED, LineState, MtaState, Observed, Report, TombstoneMessage
 
 
 class Reporter:
     """Looks at the MTA, and says what it sees."""
 
-    def __init__(self, generations: Generations, mta: OpenSMTPD, memory: MemoryFile) -> None:
+    def __init__(
+        self,
+        generations: Generations,
+        mta: OpenSMTPD,
+        memory: MemoryFile,
+        live: LivePreparer | None = None,
+    ) -> None:
         self._generations = generations
         self._mta = mta
         self._memory = memory
+        self._live = live
 
     async def look(self) -> Report:
         """What is to be seen now, without a word about pushes."""
@@ -26,6 +37,7 @@ class Reporter:
         return Report(
             agent=self._memory.now.agent,
             state=state,
+            live=self._live is not None,
             observed=self._observed(live),
             behind_me=seen is not None and seen.behind_push is not None,
             version=await self._version(),
@@ -47,18 +59,30 @@ class Reporter:
             return MtaState.STOPPED, f"smtpd does not serve{': ' if said else ''}{said}"
         if drifted:
             return MtaState.DRIFTED, f"changed by hand: {', '.join(drifted)}"
+        if self._live is not None and not await self._live.is_asked(await self._running()):
+            return MtaState.UNKNOWN, "smtpd does not ask a table program that reads the live file"
         return MtaState.LIVE, ""
 
-    def _observed(self, live: Staged | None) -> Observed | None:
-        if live is None or not live.origin.history or not self._is_ended(live):
+    async def _running(self) -> Identity | None:
+        try:
+            return await self._mta.control.running()
+        except NotServing:
             return None
-        origin = live.origin
+
+    def _observed(self, live: Staged | None) -> Observed | None:
+        origin = live.origin if self._live is None and live is not None else self._written()
+        if live is None or not origin.history or not self._is_ended(live):
+            return None
         return Observed(
             history=origin.history,
             revision=origin.revision,
             model_digest=origin.model_digest,
             files_digest=self._generations.read(live).digest(self._generations.seal),
         )
+
+    def _written(self) -> Meta | Origin:
+        """Whose routing the live file has; of a fresh one, nobody's."""
+        return Origin() if self._live is None else self._live.file.meta()
 
     def _is_ended(self, live: Staged) -> bool:
         """Whether the move to what `live` points to has come to its end, as far as is known."""

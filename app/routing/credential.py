@@ -1,10 +1,12 @@
 """Credentials as the routing knows them: a label, the hosts it may go to, never the password."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.routing.errors import Refused
 from app.routing.names import host_address, keys_of, parse_host
 from app.routing.patterns import parse_domain_pattern
+from app.routing.relay_url import RelayURL
 
 MAX_HOSTS = 100
 
@@ -75,3 +77,19 @@ def _is_one_line(text: str) -> bool:
         return False
     controls = any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in text)
     return 1 <= size <= 255 and not controls and text == text.strip()
+
+
+def may_log_in(credentials: Mapping[str, Credential], url: RelayURL, *, verified: bool) -> bool:
+    """Whether a relay may be given the password that its label stands for; true without a label.
+
+    Args:
+        credentials: those of the routing, by label.
+        url: the relay.
+        verified: whether its certificate is checked before.
+    """
+    if url.credential is None:
+        return True
+    credential = credentials.get(url.credential)
+    if credential is None or not credential.allows(url.host):
+        return False
+    return verified or credential.allow_unverified

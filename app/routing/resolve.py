@@ -56,7 +56,7 @@ def resolve(
     """
     if not envelope.recipient.domain:
         return NeverDelivered("bad-address", "a recipient needs a local part and a domain")
-    walked = _walk(table, envelope)
+    walked = walk(table, envelope)
     if walked.rule is None:
         return Unrouted(walked.trace)
     action = walked.rule.action
@@ -72,15 +72,21 @@ def resolve(
 
 
 @dataclass(frozen=True, slots=True)
-class _Walked:
-    """The rule that decides, the next hop that it leads to, and the rules tried on the way."""
+class Walked:
+    """The rule that decides, the next hop that it leads to, and the rules tried on the way.
+
+    Attributes:
+        rule: None where none takes the envelope.
+        hop: None where the rule refuses, or there is none.
+    """
 
     rule: Rule | None
     hop: EntryHop | None
     trace: tuple[Step, ...]
 
 
-def _walk(table: RoutingTable, envelope: Envelope) -> _Walked:
+def walk(table: RoutingTable, envelope: Envelope) -> Walked:
+    """The rule that takes an envelope, and where it leads."""
     trace: list[Step] = []
     for rule in table.ordered:
         because = rule.match.first_failing(envelope)
@@ -90,9 +96,9 @@ def _walk(table: RoutingTable, envelope: Envelope) -> _Walked:
             because = "table" if hop is None else None
         if because is None:
             trace.append(Step(rule.name, matched=True))
-            return _Walked(rule, hop, tuple(trace))
+            return Walked(rule, hop, tuple(trace))
         trace.append(_passed(rule.name, because))
-    return _Walked(None, None, tuple(trace))
+    return Walked(None, None, tuple(trace))
 
 
 @lru_cache(maxsize=65_536)

@@ -1,12 +1,12 @@
 """Tables: a next hop looked up by one key of the envelope, most specific first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.routing.envelope import Envelope
 from app.routing.errors import Refused
-from app.routing.names import parse_user
+from app.routing.names import keys_of, parse_user
 from app.routing.next_hop import EntryHop
 from app.routing.patterns import parse_address_pattern, parse_domain_pattern
 
@@ -72,7 +72,18 @@ def keys_of_envelope(kind: TableKey, envelope: Envelope) -> tuple[str, ...]:
 
 def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | None:
     """The next hop for an envelope; None where neither an entry nor a default has one."""
-    for key in keys_of_envelope(table.key, envelope):
+    return look_up_keys(table, entries, keys_of_envelope(table.key, envelope))
+
+
+def look_up_domain(table: Table, entries: Entries, domain: str) -> EntryHop | None:
+    """The next hop for a recipient's domain, canonical; None where there is none."""
+    keys = () if domain.startswith("[") else keys_of(domain)
+    return look_up_keys(table, entries, keys)
+
+
+def look_up_keys(table: Table, entries: Entries, keys: Iterable[str]) -> EntryHop | None:
+    """The next hop of the first key that has one, or the default."""
+    for key in keys:
         hop = entries.get(key)
         if hop is not None:
             return hop

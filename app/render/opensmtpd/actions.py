@@ -1,12 +1,11 @@
 """Actions: what a `match` line leads to, named by rule id so that queued mail finds them again."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.render.opensmtpd import spelling
 from app.render.opensmtpd.criteria import table_name
-from app.routing.credential import Credential
 from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.relay_url import RelayURL
@@ -48,22 +47,6 @@ def relays(table: RoutingTable, hop: EntryHop) -> tuple[RelayURL, ...]:
     if isinstance(hop, ViaMap):
         return tuple(relay.url for relay in table.maps[hop.name].relays)
     return (hop,) if isinstance(hop, RelayURL) else ()
-
-
-def may_log_in(credentials: Mapping[str, Credential], url: RelayURL, *, verified: bool) -> bool:
-    """Whether a relay may be given the password that its label stands for; true without a label.
-
-    Args:
-        credentials: those of the routing, by label.
-        url: the relay.
-        verified: whether its certificate is checked before.
-    """
-    if url.credential is None:
-        return True
-    credential = credentials.get(url.credential)
-    if credential is None or not credential.allows(url.host):
-        return False
-    return verified or credential.allow_unverified
 
 
 def message_of(action: Reject) -> str:

@@ -18,6 +18,7 @@ class Delivery:
 
     Attributes:
         table: the list that relays are taken from in turn; "" where there is none.
+        asks: whether the relay is asked of the table program, under the action's own name.
         url: the one relay; None where there is a list, or MX records are looked up.
         auth: whether the credentials table may be asked.
         tls: None without the option, else whether certificates are checked.
@@ -33,12 +34,14 @@ class Delivery:
     helo: str | None
     mail_from: MailFrom | None
     ttl_s: int | None
+    asks: bool = False
 
 
 _STRING = r'"[ !#-\[\]-~]+"'
 _RELAY = re.compile(
     rf"""relay
-    (?:\ host\ (?: <(?P<table>rm-[mt]-[a-z0-9-]+)> | (?P<url>{_STRING}) ))?
+    (?:\ host\ (?: <(?P<table>rm-[mt]-[a-z0-9.-]+)> | (?P<url>{_STRING}) )
+    |\ domain\ <(?P<asked>rm-(?:map|table)[.-][a-z0-9.-]+)>)?
     (?P<auth>\ auth\ <rm-credentials>)?
     (?P<tls>\ tls (?P<unverified>\ no-verify)? )?
     (?:\ ca\ (?P<ca>{_STRING}))?
@@ -63,7 +66,7 @@ def read_delivery(text: str) -> Delivery:
     part = {name: value.strip('"') for name, value in found.groupdict().items() if value}
     try:
         return Delivery(
-            table=part.get("table", ""),
+            table=part.get("table", part.get("asked", "")),
             url=read_relay(part["url"]) if "url" in part else None,
             auth="auth" in part,
             tls="unverified" not in part if "tls" in part else None,
@@ -73,6 +76,7 @@ def read_delivery(text: str) -> Delivery:
             helo=parse_domain(part["helo"]) if "helo" in part else None,
             mail_from=parse_mail_from(part["mail_from"]) if "mail_from" in part else None,
             ttl_s=int(part["ttl"]) if "ttl" in part else None,
+            asks="asked" in part,
         )
     except (Refused, ValueError) as error:
         raise Unreadable from error

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from app.render.generation import Target
-from app.render.opensmtpd.actions import may_log_in, relays
+from app.render.opensmtpd.actions import relays
 from app.render.opensmtpd.limits import MAX_HOST, MAX_LIST_LINES_IN_ALL
 from app.render.opensmtpd.rows import Version, refusal
+from app.routing.credential import may_log_in
 from app.routing.errors import Reason
 from app.routing.names import IPAddress, host_address
 from app.routing.next_hop import EntryHop, ViaMap, ViaTable
@@ -50,6 +51,33 @@ def rule_reasons(
         if target is not None:
             found.extend(_unknown_to(target, rule.action))
     reasons = (refusal(code, version, subject, detail) for code, detail in dict.fromkeys(found))
+    return tuple(reason for reason in reasons if reason is not None)
+
+
+def live_reasons(
+    table: RoutingTable, version: Version, target: Target | None
+) -> tuple[Reason, ...]:
+    """Why a routing cannot be said to an OpenSMTPD that asks the table program, sizes apart.
+
+    Args:
+        table: the routing.
+        version: of OpenSMTPD.
+        target: the MTA; None: only what holds for every MTA of that version.
+    """
+    old = refusal("too-old", version, "version", live=True)
+    if old is not None:
+        return (old,)
+    reasons: list[Reason | None] = []
+    for rule in table.ordered:
+        if not isinstance(rule.action, RelayAction):
+            continue
+        hops = hops_of(table, rule.action)
+        found = [f for check in _CHECKS for f in check(table, rule.action, hops)]
+        found.extend(() if target is None else _unknown_to(target, rule.action))
+        reasons.extend(
+            refusal(code, version, f"rules/{rule.name}", detail, live=True)
+            for code, detail in dict.fromkeys(found)
+        )
     return tuple(reason for reason in reasons if reason is not None)
 
 
@@ -149,3 +177,4 @@ _CHECKS: tuple[Callable[[RoutingTable, RelayAction, tuple[EntryHop, ...]], Found
     _hosts,
     _labels,
 )
+"""In both modes: a row knows which it speaks of."""

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
-from app.render.opensmtpd.actions import may_log_in
 from app.render.opensmtpd.intended import meaning_of
 from app.render.opensmtpd.key_map import values
 from app.render.opensmtpd.meaning import Handed, Meaning, RuleMeaning
 from app.render.opensmtpd.read_files import ReadBack, Unreadable, handed, read_files
 from app.render.opensmtpd.tombstones import read_tombstone
+from app.routing.credential import may_log_in
 from app.routing.errors import ControlError
 from app.routing.routing_table import RoutingTable
 from app.routing.uses import labels_in_use

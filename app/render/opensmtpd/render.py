@@ -22,7 +22,7 @@ LIST_HEAD = "# @list\n"
 """Without it a file whose first line holds ':' would be read as pairs of key and value."""
 MODE = 0o640
 
-_HEAD = """\
+HEAD = """\
 # Written by Relaymap from its routing. Do not edit: the next push replaces this file.
 # smtpd.conf includes it after the operator's listeners and local delivery.
 """
@@ -103,5 +103,5 @@ def _conf(
     retired = (str(tombstone) for tombstone in tombstones)
     matches = (str(match) for match in compiled.matches)
     blocks = ["\n".join(part) for part in (tables, actions, retired, matches)]
-    text = _HEAD + "".join(f"\n{block}\n" for block in blocks if block)
+    text = HEAD + "".join(f"\n{block}\n" for block in blocks if block)
     return text.encode("ascii")

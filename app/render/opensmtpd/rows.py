@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.render.opensmtpd.limits import (
+    MAX_ACTIONS,
     MAX_HOST,
     MAX_LIST_LINES,
     MAX_LIST_LINES_IN_ALL,
@@ -21,6 +22,14 @@ Version = tuple[int, int]
 
 LIBTLS: Version = (7, 3)
 NULL_MX: Version = (7, 5)
+
+
+class Mode(StrEnum):
+    """How an OpenSMTPD comes by its routing."""
+
+    ANY = "any"
+    STATIC = "static"
+    LIVE = "live"
 
 
 class Verdict(StrEnum):
@@ -42,6 +51,7 @@ class Capability:
         before: first version that it no longer holds for; None: all later ones.
         verdict: `exact`: as `resolve` says; `refused`: not expressible; `differs`: accepted, and
             the daemon does what `detail` says.
+        mode: `static`: where it reads files; `live`: where it asks the table program.
     """
 
     code: str
@@ -50,27 +60,44 @@ class Capability:
     before: Version | None
     verdict: Verdict
     detail: str
+    mode: Mode = Mode.ANY
 
-    def covers(self, version: Version) -> bool:
-        """Whether the row speaks of that version."""
-        return self.since <= version and (self.before is None or version < self.before)
+    def covers(self, version: Version, *, live: bool = False) -> bool:
+        """Whether the row speaks of that version, in that mode."""
+        met = {Mode.ANY, Mode.LIVE if live else Mode.STATIC}
+        since = self.since <= version and (self.before is None or version < self.before)
+        return since and self.mode in met
 
 
 OLDEST: Version = (6, 8)
 
 
-def _exact(code: str, feature: str, detail: str, since: Version = OLDEST) -> Capability:
-    return Capability(code, feature, since, None, Verdict.EXACT, detail)
+def _exact(
+    code: str, feature: str, detail: str, since: Version = OLDEST, mode: Mode = Mode.ANY
+) -> Capability:
+    return Capability(code, feature, since, None, Verdict.EXACT, detail, mode)
 
 
 def _refused(
-    code: str, feature: str, detail: str, since: Version = OLDEST, before: Version | None = None
+    code: str,
+    feature: str,
+    detail: str,
+    since: Version = OLDEST,
+    before: Version | None = None,
+    *,
+    mode: Mode = Mode.ANY,
 ) -> Capability:
-    return Capability(code, feature, since, before, Verdict.REFUSED, detail)
+    return Capability(code, feature, since, before, Verdict.REFUSED, detail, mode)
 
 
-def _differs(code: str, feature: str, detail: str, before: Version | None = None) -> Capability:
-    return Capability(code, feature, OLDEST, before, Verdict.DIFFERS, detail)
+def _differs(
+    code: str,
+    feature: str,
+    detail: str,
+    before: Version | None = None,
+    mode: Mode = Mode.ANY,
+) -> Capability:
+    return Capability(code, feature, OLDEST, before, Verdict.DIFFERS, detail, mode)
 
 
 CAPABILITIES: tuple[Capability, ...] = (
@@ -93,7 +120,54 @@ CAPABILITIES: tuple[Capability, ...] = (
     _exact("ttl", "action: ttl_s", "governs mail queued before as well"),
     _exact("via-url", "action: via a relay URL", "one relay, all addresses of its name in turn"),
     _exact("via-map", "action: via map:, round-robin", "the turn is shared by all rules over it"),
-    _exact("via-table", "action: via table:", "one line a level of keys and a next hop"),
+    _exact(
+        "policies",
+        "action: via map:, every policy, priorities",
+        "picked at each delivery attempt; by sender or recipient when the mail comes in",
+        mode=Mode.LIVE,
+    ),
+    _exact(
+        "via-table",
+        "action: via table:",
+        "one line a level of keys and a next hop",
+        mode=Mode.STATIC,
+    ),
+    _exact(
+        "via-table-live",
+        "action: via table:, millions of entries",
+        "by recipient domain at each delivery attempt; by another key when the mail comes in",
+        mode=Mode.LIVE,
+    ),
+    _differs(
+        "entry-to-mx",
+        "table by recipient domain, an entry that is removed or becomes mx",
+        "mail that was queued for its relay goes to the default, or waits until there is a relay",
+        mode=Mode.LIVE,
+    ),
+    _exact(
+        "health",
+        "relay map with a relay that does not answer",
+        "is not picked while health calls it down",
+        mode=Mode.LIVE,
+    ),
+    _differs(
+        "turns-begin",
+        "relay map, restarted MTA",
+        "turns go on over every change, and begin anywhere after a restart of the MTA",
+        mode=Mode.LIVE,
+    ),
+    _refused(
+        "hash-by-message",
+        "policy hash by message",
+        "no question of this daemon ever carries it",
+        mode=Mode.LIVE,
+    ),
+    _refused(
+        "actions",
+        f"more than {MAX_ACTIONS} different next hops and options of rules",
+        "each costs every recipient a question: use tables by recipient domain, or maps",
+        mode=Mode.LIVE,
+    ),
     _exact("via-mx", "action: via mx", "lowest preference first, then the others"),
     _differs(
         "null-mx",
@@ -121,21 +195,25 @@ CAPABILITIES: tuple[Capability, ...] = (
         "relay-down",
         "relay map with a relay that does not answer",
         "its share of the mail waits for the next attempt, 400 s or more; take the relay out",
+        mode=Mode.STATIC,
     ),
     _differs(
         "turn-restarts",
         "relay map, changed",
         "turns begin anew with the first relay after each table update and restart",
+        mode=Mode.STATIC,
     ),
     _refused(
         "policy",
         "policy random, ratio, failover or hash over several relays",
         "a static list is only taken in turn: use round-robin, or a map of one relay",
+        mode=Mode.STATIC,
     ),
     _refused(
         "priority",
         "relays of different priority in one map",
         "a static list knows no priority: give all relays of the map the same",
+        mode=Mode.STATIC,
     ),
     Capability(
         "mixed-tls-taken",
@@ -202,31 +280,37 @@ CAPABILITIES: tuple[Capability, ...] = (
         "condition-size",
         f"match: a condition that needs more than {MAX_REGEX_LINES} regular expressions",
         "each costs every recipient time: use domains instead of addresses and *.domain",
+        mode=Mode.STATIC,
     ),
     _refused(
         "table-size",
         f"table with more than {MAX_REGEX_LINES} keys that are not plain domains",
         "each costs every recipient time: use domains instead of addresses and *.domain",
+        mode=Mode.STATIC,
     ),
     _refused(
         "list-size",
         f"a list of more than {MAX_LIST_LINES} lines",
         "each costs every recipient time",
+        mode=Mode.STATIC,
     ),
     _refused(
         "list-lines",
         f"more than {MAX_LIST_LINES_IN_ALL} lines in all lists, once for each match line that asks",
         "every process of smtpd reads them at its start, and they are looked through line by line",
+        mode=Mode.STATIC,
     ),
     _refused(
         "regex-lines",
         f"more than {MAX_REGEX_LINES_IN_ALL} regular expressions in all match lines",
         "each costs every recipient time: use domains instead of addresses and *.domain",
+        mode=Mode.STATIC,
     ),
     _refused(
         "match-lines",
         f"more than {MAX_MATCH_LINES} match lines in all",
         "each costs every recipient time: use tables with fewer different next hops",
+        mode=Mode.STATIC,
     ),
     _refused(
         "too-old",
@@ -243,7 +327,9 @@ CAPABILITIES: tuple[Capability, ...] = (
 )
 
 
-def refusal(code: str, version: Version, subject: str, detail: str = "") -> Reason | None:
+def refusal(
+    code: str, version: Version, subject: str, detail: str = "", *, live: bool = False
+) -> Reason | None:
     """The reason why a feature is refused on a version; None where it is not.
 
     Args:
@@ -251,8 +337,10 @@ def refusal(code: str, version: Version, subject: str, detail: str = "") -> Reas
         version: of OpenSMTPD.
         subject: what uses the feature, such as "rules/shop-out".
         detail: what of it, in front of the row's own sentence.
+        live: whether it asks the table program.
     """
     for row in CAPABILITIES:
-        if row.code == code and row.verdict is Verdict.REFUSED and row.covers(version):
+        refused = row.code == code and row.verdict is Verdict.REFUSED
+        if refused and row.covers(version, live=live):
             return Reason(subject, code, f"{detail}: {row.detail}" if detail else row.detail)
     return None

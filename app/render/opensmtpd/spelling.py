@@ -22,6 +22,7 @@ _RULE_ID = re.compile(r"r[1-9][0-9]{0,17}")
 _PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+")
 _TAG = re.compile(r"[a-z0-9_.-]{1,63}")
 _LIST_LINE = re.compile(rf"[!-~]{{1,{MAX_LINE}}}")
+_WORD = re.compile(r"rm-[a-z0-9.-]{1,61}")
 _QUOTABLE = re.compile(r"[ -~]+")
 
 
@@ -58,6 +59,13 @@ def action_name(text: str) -> str:
     if len(text) > MAX_ACTION:
         raise Unwritable("name of an action")
     return quoted(text, "name of an action")
+
+
+def word(text: str) -> str:
+    """The name of one of our tables, which may stand without quotes."""
+    if not _WORD.fullmatch(text):
+        raise Unwritable("name of a table")
+    return text
 
 
 def state_dir(text: str) -> str:

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 
 from app.render.generation import Generation, Target, Tombstone
 from app.render.opensmtpd import spelling
-from app.render.opensmtpd.actions import may_log_in
 from app.render.opensmtpd.criteria import table_name
 from app.render.opensmtpd.delivery import Delivery, read_delivery, read_relay
 from app.render.opensmtpd.regexes import Unreadable
 from app.render.opensmtpd.rows import refusal
 from app.render.opensmtpd.spelling import Unwritable
-from app.routing.credential import Credential
+from app.routing.credential import Credential, may_log_in
 from app.routing.errors import Reason
 from app.routing.relay_url import RelayURL
 
-_ACTION = re.compile(r"rm-r[1-9][0-9]{0,17}(-[0-9a-f]{12})?")
+_ACTION = re.compile(
+    r"rm-r[1-9][0-9]{0,17}(-[0-9a-f]{12})?"
+    r"|rm-(mx|url\.[0-9a-f]{12}|(map|table)[.-][a-z0-9-]{1,36}(\.s[0-9]{1,4})?)"
+    r"(\.tls|\.[0-9a-f]{12})?"
+)
 _HOST_LIST = re.compile(r" host <[^>]*>")
 _HOST = re.compile(r""" host (<[^>]*>|"[^"]*")""")
 _ACTION_LINE = re.compile(r'^action "([^"]+)" (.+)$', re.MULTILINE)
@@ -115,6 +118,16 @@ class RenderedTombstone:
         """Whether its text names the credentials table."""
         return self.delivery.auth
 
+    @property
+    def asks(self) -> bool:
+        """Whether its relay is asked of the table program."""
+        return self.delivery.asks
+
+    @property
+    def table(self) -> str:
+        """The name of the table that its list is read as."""
+        return table_name(self.file)
+
 
 def tombstones_to_render(
     tombstones: Iterable[Tombstone],
@@ -150,7 +163,7 @@ def _render(stone: Tombstone, credentials: Mapping[str, Credential] | None) -> R
     if credentials is not None:
         allowed = [url for url in urls if may_log_in(credentials, url, verified=verified)]
     file, text = "", stone.text
-    if delivery.table or len(allowed) < len(urls):
+    if (delivery.table and not delivery.asks) or len(allowed) < len(urls):
         file = f"t-{stone.action}"
         text = _HOST.sub(f" host <{table_name(file)}>", stone.text)
     relays = tuple(sorted(spelling.relay_url(url) for url in allowed)) if file else ()
@@ -165,7 +178,8 @@ def read_tombstone(stone: Tombstone) -> tuple[Delivery, list[RelayURL]]:
         Unreadable: it is not as we render actions.
     """
     delivery = read_delivery(stone.text)
-    urls = [read_relay(relay) for relay in stone.relays] if delivery.table else []
+    listed = delivery.table and not delivery.asks
+    urls = [read_relay(relay) for relay in stone.relays] if listed else []
     if delivery.url is not None:
         urls.append(delivery.url)
     return delivery, urls

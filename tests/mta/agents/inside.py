@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from app.agent import main, queue
 from app.agent.apply import Applier
 from app.agent.generations import Generations, Origin, Staged
+from app.agent.live_file import LiveFile
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Preparer
+from app.agent.prepare_live import LivePreparer
 from app.agent.report import Reporter
 from app.agent.supervise import Supervise
 from app.render.generation import Generation
@@ -78,6 +80,7 @@ class Site:
     settle_s: float = 0.1
     apply_limit_s: float = 30.0
     now_s: int = 0
+    live: bool = False
     in_place: bool = False
     idle: bool = False
     forgetful: bool = False
@@ -108,7 +111,14 @@ class Agent:
             settle_s=site.settle_s,
         )
         now = (lambda: site.now_s) if site.now_s else (lambda: int(time.time()))
-        self.preparer = Preparer(self.generations, self.mta, spool=queue.SPOOL, now_s=now, at=at)
+        live = None
+        if site.live:
+            file = LiveFile(state_dir, main.group_of_mta())
+            file.open()
+            live = LivePreparer(file)
+        self.preparer = Preparer(
+            self.generations, self.mta, spool=queue.SPOOL, now_s=now, at=at, live=live
+        )
         self.applier = Applier(
             self.generations,
             self.mta,
@@ -132,7 +142,7 @@ class Agent:
         return None if ended is None else asdict(ended)
 
     async def look(self) -> dict[str, Any]:
-        report = await Reporter(self.generations, self.mta, self.memory).look()
+        report = await Reporter(self.generations, self.mta, self.memory, self.preparer.live).look()
         return report.model_dump(mode="json")
 
     async def aftermath(self) -> dict[str, Any]:
@@ -156,7 +166,7 @@ class Agent:
         number = "" if live is None else str(live.number)
         generations = self.generations.state_dir / "generations"
         found = {path.name for path in generations.iterdir()} - {number, f"{number}.json"}
-        usual = {"agent.json", "generations", "live", "lock", "seal.key"}
+        usual = {"agent.json", "data", "generations", "live", "lock", "seal.key"}
         found |= {path.name for path in self.generations.state_dir.iterdir()} - usual
         return sorted(found)
 

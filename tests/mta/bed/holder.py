@@ -65,6 +65,10 @@ def _private_directories() -> None:
     etc = Path("/run/.etc")
     shutil.copytree("/etc", etc, symlinks=True, copy_function=_copy, dirs_exist_ok=True)
     _mount(str(etc), "/etc", None, MS_BIND)
+    programs = Path("/usr/libexec/opensmtpd")  # where smtpd looks for table programs
+    if programs.is_dir():
+        shutil.copytree(programs, "/run/.programs", symlinks=True)
+        _mount("/run/.programs", str(programs), None, MS_BIND)
 
 
 def _copy(source: str, target: str) -> None:

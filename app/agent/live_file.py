@@ -1,0 +1,371 @@
+"""The live file as it is written: one transaction a revision, by this process alone.
+
+    STATE_DIR/data/data.mdb    the rows of `app.routing.live_file`, readable by the MTA's group
+    STATE_DIR/data/lock.mdb    where readers say what they read, so writable by it
+    STATE_DIR/data/run/        where the table program listens
+
+LMDB writes new pages beside the old ones and then one page that says so: a writer that is killed
+has written nothing, and no reader has to repair anything.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lmdb
+
+from app.agent import durable
+from app.render.opensmtpd import spelling
+from app.routing.decision import Fixed, HopsOf, Slots
+from app.routing.errors import ControlError
+from app.routing.live_file import (
+    DOWN,
+    MAX_KEY,
+    META,
+    STRUCTURE,
+    Known,
+    Login,
+    Meta,
+    NotLive,
+    Structure,
+    down_row,
+    entry_key,
+    entry_row,
+    key,
+    read_down,
+    read_structure,
+    structure_rows,
+)
+from app.routing.names import IPAddress
+from app.routing.next_hop import EntryHop, parse_entry_hop
+from app.routing.routing_table import RoutingTable, StateKey
+from app.routing.table import TableKey
+
+_Sorted = list[tuple[bytes, bytes]]
+
+_MAP_BYTES = 1 << 36
+"""Of address space, none of it used before it is written to: more than any routing takes."""
+_DIRECTORY_MODE = 0o750
+_ROOM_MODE = 0o770
+_DATA_MODE = 0o640
+_LOCK_MODE = 0o660
+
+
+class NotWritten(ControlError):
+    """The live file could not be written; it says what it said before."""
+
+    code = "live-file-not-written"
+    temporary = True
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"the live file could not be written: {type(error).__name__}")
+
+
+class ReadsOtherwise(ControlError):
+    """Rows would not say what the model says; they must not be written."""
+
+    code = "read-back-differs"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"what was to be written does not read back as the model at {where}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Content:
+    """A revision as it is written. No `repr`: it holds passwords.
+
+    Attributes:
+        actions: that the routing may decide for.
+        names: of all actions that smtpd has; what those of before ask about is kept for them.
+    """
+
+    history: str
+    revision: int
+    model_digest: str
+    routing: RoutingTable
+    slots: Slots
+    logins: Mapping[str, Login]
+    actions: tuple[Fixed, ...]
+    names: frozenset[str]
+    addresses: tuple[IPAddress, ...]
+
+
+class LiveFile:
+    """The live file of one state directory."""
+
+    def __init__(self, state_dir: Path, group: int) -> None:
+        self.directory = state_dir / "data"
+        self.room = self.directory / "run"
+        self._group = group
+        self._environment: lmdb.Environment | None = None
+        self._known = Known()
+
+    def open(self) -> None:
+        """Make what is missing, and make it readable to the MTA.
+
+        Raises:
+            NotWritten: the disk refuses.
+        """
+        for directory, mode in ((self.directory, _DIRECTORY_MODE), (self.room, _ROOM_MODE)):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            os.chown(directory, -1, self._group)
+            directory.chmod(mode)
+        try:
+            self._environment = lmdb.open(
+                str(self.directory), map_size=_MAP_BYTES, mode=_DATA_MODE, readahead=False
+            )
+            with self._environment.begin(write=True) as transaction:
+                if transaction.get(META) is None:
+                    transaction.put(META, Meta().row())
+        except lmdb.Error as error:
+            raise NotWritten(error) from error
+        for name, mode in (("data.mdb", _DATA_MODE), ("lock.mdb", _LOCK_MODE)):
+            os.chown(self.directory / name, -1, self._group)
+            (self.directory / name).chmod(mode)
+        durable.sync_directory(self.directory)
+
+    def close(self) -> None:
+        """Leave the file."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
+    @property
+    def _open(self) -> lmdb.Environment:
+        if self._environment is None:
+            raise AssertionError("the live file is opened before it is used")
+        return self._environment
+
+    # --- what is there -----------------------------------------------------------------------
+
+    def meta(self) -> Meta:
+        """Whose it is, and which revision."""
+        with self._open.begin() as transaction:
+            return Meta.read(_get(transaction, META))
+
+    def structure(self) -> Structure:
+        """All of it but the entries, and what was retired."""
+        with self._open.begin() as transaction:
+            rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
+            return read_structure(rows, self._known)
+
+    def hops(self) -> HopsOf:
+        """The different next hops of the tables whose entries decide when mail comes in."""
+        with self._open.begin() as transaction:
+            rows = {
+                where.decode().partition("\0")[2]: row
+                for where, row in _beginning(transaction, b"hops\0")
+            }
+        return lambda table: _read_hops(rows.get(table, b""))
+
+    def down(self) -> frozenset[StateKey]:
+        """The relays that are said to be down."""
+        with self._open.begin() as transaction:
+            return read_down(_get(transaction, DOWN))
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def tell(self, down: frozenset[StateKey]) -> None:
+        """Say which relays get nothing, from the next pick on.
+
+        Raises:
+            NotWritten: the disk refuses.
+        """
+        try:
+            with self._open.begin(write=True) as transaction:
+                transaction.put(DOWN, down_row(down))
+        except lmdb.Error as error:
+            raise NotWritten(error) from error
+
+    def write(self, content: Content) -> Meta:
+        """Write a whole revision; from then on every question is answered from it.
+
+        Raises:
+            NotWritten: the disk refuses, and nothing has changed.
+            ReadsOtherwise: the rows would say something else than the routing.
+        """
+        rows = dict(
+            structure_rows(
+                content.routing,
+                content.slots,
+                content.logins,
+                content.actions,
+                spelling.relay_url,
+            )
+        )
+        _read_back(rows, content)
+        try:
+            with self._open.begin(write=True) as transaction:
+                meta = Meta.read(_get(transaction, META))
+                kept = _kept(transaction, rows, content.names)
+                changed = _replace(transaction, STRUCTURE, rows, kept)
+                for name in _tables(transaction) - content.routing.tables.keys():
+                    if key("table", name) not in kept:
+                        _drop(transaction, name)
+                for name, table in content.routing.tables.items():
+                    entries = content.routing.entries[name]
+                    _write_entries(transaction, name, entries)
+                    if table.key is not TableKey.RECIPIENT_DOMAIN:
+                        _write_hops(transaction, name, entries)
+                writes = meta.writes + 1
+                meta = replace(
+                    meta,
+                    history=content.history,
+                    revision=content.revision,
+                    model_digest=content.model_digest,
+                    writes=writes,
+                    structure=writes if changed else meta.structure,
+                    addresses=content.addresses,
+                )
+                transaction.put(META, meta.row())
+        except (lmdb.Error, NotLive) as error:
+            raise NotWritten(error) from error
+        return meta
+
+
+def _read_back(rows: Mapping[bytes, bytes], content: Content) -> None:
+    """Read what is to be written as the table program will.
+
+    Raises:
+        ReadsOtherwise: it says something else.
+    """
+    try:
+        found = read_structure(sorted(rows.items()), Known())
+    except NotLive as error:
+        raise ReadsOtherwise("a row") from error
+    wanted = content.routing
+    enabled = {name: rule for name, rule in wanted.rules.items() if rule.enabled}
+    credentials = {label: wanted.credentials[label] for label in content.logins}
+    for where, one, other in (
+        ("relay maps", found.maps, wanted.maps),
+        ("states", found.states.keys(), wanted.states.keys()),
+        ("tables", found.tables, wanted.tables),
+        ("rules", found.rules, enabled),
+        ("credentials", found.credentials, credentials),
+        ("slots", found.slots, {name: dict(each) for name, each in content.slots.items()}),
+    ):
+        if one != other:
+            raise ReadsOtherwise(where)
+
+
+def _kept(
+    transaction: lmdb.Transaction, rows: Mapping[bytes, bytes], names: Collection[str]
+) -> set[bytes]:
+    """The keys of rows that actions of before ask about, which mail may still be queued under."""
+    kept: set[bytes] = set()
+    begins = tuple(_beginning(transaction, begin) for begin in STRUCTURE)
+    found = read_structure((pair for rows_of in begins for pair in rows_of), Known())
+    for name, asking in found.actions.items():
+        if name in names and key("action", name) not in rows:
+            kept.add(key("action", name))
+            kind, _, what = str(asking.to).partition(":")
+            kept.add(key(kind, what))
+    return kept - rows.keys()
+
+
+def _replace(
+    transaction: lmdb.Transaction,
+    begins: Iterable[bytes],
+    rows: Mapping[bytes, bytes],
+    kept: Collection[bytes],
+) -> bool:
+    """Make the rows that begin so be those given and those kept; whether that changed any."""
+    before = {where: row for begin in begins for where, row in _beginning(transaction, begin)}
+    gone = before.keys() - rows.keys() - set(kept)
+    changed = {where: row for where, row in rows.items() if before.get(where) != row}
+    for where in gone:
+        transaction.delete(where)
+    for where, row in changed.items():
+        transaction.put(where, row)
+    return bool(gone or changed)
+
+
+def _write_entries(
+    transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]
+) -> None:
+    spelt: dict[EntryHop, bytes] = {}
+
+    def row(hop: EntryHop) -> bytes:
+        found = spelt.get(hop)
+        if found is None:
+            found = spelt[hop] = entry_row(hop, spelling.relay_url)
+        return found
+
+    begin = entry_key(table, "")
+    wanted = sorted((begin + name.encode(), row(hop)) for name, hop in entries.items())
+    if any(len(where) > MAX_KEY for where, _ in wanted):
+        raise NotWritten(ValueError("a key is too long"))
+    cursor = transaction.cursor()
+    if not (cursor.set_range(begin) and bytes(cursor.key()).startswith(begin)):
+        last = not cursor.set_range(begin)
+        cursor.putmulti(wanted, append=last)
+        return
+    gone, changed = _differences(list(_beginning(transaction, begin)), wanted)
+    for where in gone:
+        transaction.delete(where)
+    transaction.cursor().putmulti(changed)
+
+
+def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted]:
+    """The keys that go, and the rows that come or change, of two lists in order of their keys."""
+    gone: list[bytes] = []
+    changed: _Sorted = []
+    old = iter(before)
+    at = next(old, None)
+    for where, row in wanted:
+        while at is not None and at[0] < where:
+            gone.append(at[0])
+            at = next(old, None)
+        if at != (where, row):
+            changed.append((where, row))
+        if at is not None and at[0] == where:
+            at = next(old, None)
+    return gone + ([] if at is None else [at[0], *(each for each, _ in old)]), changed
+
+
+def _write_hops(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
+    counts = Counter(entries.values())
+    lines = sorted(f"{count}\t{hop}\n" for hop, count in counts.items())
+    transaction.put(key("hops", table), "".join(lines).encode())
+
+
+def _read_hops(row: bytes) -> tuple[EntryHop, ...]:
+    lines = row.decode().splitlines()
+    return tuple(parse_entry_hop(line.partition("\t")[2]) for line in lines)
+
+
+def _drop(transaction: lmdb.Transaction, table: str) -> None:
+    for where, _ in list(_beginning(transaction, entry_key(table, ""))):
+        transaction.delete(where)
+    transaction.delete(key("hops", table))
+
+
+def _tables(transaction: lmdb.Transaction) -> set[str]:
+    """The tables that have entries here, those that routing no longer has as well."""
+    found: set[str] = set()
+    cursor = transaction.cursor()
+    at = cursor.set_range(entry_key("", "")[:-1])
+    while at:
+        kind, _, rest = bytes(cursor.key()).partition(b"\0")
+        if kind != b"to":
+            break
+        name = rest.partition(b"\0")[0]
+        found.add(name.decode())
+        at = cursor.set_range(b"to\0" + name + b"\1")
+    return found
+
+
+def _beginning(transaction: lmdb.Transaction, begin: bytes) -> Iterator[tuple[bytes, bytes]]:
+    cursor = transaction.cursor()
+    if cursor.set_range(begin):
+        for where, row in cursor:
+            if not bytes(where).startswith(begin):
+                return
+            yield bytes(where), bytes(row)
+
+
+def _get(transaction: lmdb.Transaction, where: bytes) -> bytes | None:
+    row = transaction.get(where)
+    return None if row is None else bytes(row)

@@ -1,0 +1,102 @@
+"""The table program of the running smtpd: is it there, and what does it say that it reads?"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.agent import process
+from app.agent.process import Identity
+from app.routing.live_file import Meta
+
+NAME = "table-relaymap"
+PLACES = ("/usr/libexec/opensmtpd", "/usr/local/libexec/opensmtpd", "/usr/lib/opensmtpd")
+"""Where builds of smtpd look for programs; which of them is fixed when it is built."""
+_ASK_LIMIT_S = 5.0
+_MAX_LINE = 1 << 20
+
+
+def installed() -> Path | None:
+    """The program where smtpd would find it; None where it is not installed."""
+    paths = (Path(place, NAME) for place in PLACES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+_WRAPPER = """\
+#!{python} -IS
+# What smtpd starts for each table of Relaymap's; written by "relaymap table-program install".
+import sys
+
+sys.path.insert(0, {root!r})
+from app.table_program.handover import hand_over
+
+hand_over(sys.argv[1])
+import site
+
+site.main()
+from app.table_program.main import main
+
+main()
+"""
+
+
+def wrapper(python: Path, root: Path) -> str:
+    """The program as smtpd starts it.
+
+    Args:
+        python: the interpreter.
+        root: the directory that holds our package.
+    """
+    return _WRAPPER.format(python=python, root=str(root))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a table program said.
+
+    Attributes:
+        pid: of it.
+        trouble: why it cannot read the live file; "" where it can.
+    """
+
+    pid: int
+    config: str
+    history: str = ""
+    revision: int = 0
+    model_digest: str = ""
+    writes: int = 0
+    trouble: str = ""
+
+    def reads(self, meta: Meta) -> bool:
+        """Whether it answers from just this revision."""
+        return not self.trouble and (self.history, self.revision, self.model_digest) == (
+            meta.history,
+            meta.revision,
+            meta.model_digest,
+        )
+
+
+async def ask(room: Path, smtpd: Identity) -> Said | None:
+    """What the program of this smtpd says; None where none answers.
+
+    Its socket is named after the process of smtpd that started it.
+    """
+    for path in await asyncio.to_thread(lambda: sorted(room.glob("*.sock"))):
+        if path.stem.isdecimal() and process.parent(int(path.stem)) == smtpd.pid:
+            try:
+                async with asyncio.timeout(_ASK_LIMIT_S):
+                    return await _ask(path)
+            except (OSError, TimeoutError, ValueError, KeyError):
+                continue
+    return None
+
+
+async def _ask(path: Path) -> Said:
+    reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_LINE)
+    try:
+        writer.write(b"status\n")
+        said = json.loads(await reader.readline())
+    finally:
+        writer.close()
+    known = Said.__dataclass_fields__.keys()
+    return Said(**{name: value for name, value in said.items() if name in known})

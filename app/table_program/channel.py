@@ -1,0 +1,191 @@
+"""How smtpd asks a table program: what it says on a descriptor as questions, and answers for it.
+
+Until 7.5 these are imsg(3) frames of the table API, version 2; since 7.6 lines of text
+(smtpd-tables(7)). Which of the two it is, the first octet tells.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+_HEADER = struct.Struct("=IHHII")  # type, length with this header, flags, peer id, pid
+_OK, _OPEN, _CLOSE, _UPDATE, _CHECK, _LOOKUP, _FETCH = 0, 2, 3, 4, 5, 6, 7
+_SERVICES = {
+    0x002: "domain",
+    0x004: "credentials",
+    0x008: "netaddr",
+    0x040: "mailaddr",
+    0x200: "relayhost",
+    0x400: "string",
+    0x800: "regex",
+}
+_SERVED = ("domain", "credentials", "netaddr", "mailaddr", "relayhost", "string", "regex")
+
+MAX_LINE = 16_384
+"""Octets of a line that are looked at: smtpd's keys have at most 1,023."""
+_FOUND, _NOT_FOUND, _CANNOT_TELL = 1, 0, -1
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question.
+
+    Attributes:
+        kind: `open`, `check`, `lookup`, `fetch`, `update` or `close`; "" where it is none.
+        service: what kind of key it is; "" for one that we do not serve.
+        key: the key, or for `open` the name of the table.
+        token: what the answer must carry.
+    """
+
+    kind: str
+    service: str = ""
+    key: str = ""
+    token: str = ""
+
+
+Answer = str | bool | None
+"""A value; whether the key is in the table; None: cannot tell."""
+
+
+class Channel(Protocol):
+    """One way of asking."""
+
+    def feed(self, data: bytes) -> Iterator[Question]:
+        """The questions that are whole with these octets."""
+        ...
+
+    def answer(self, question: Question, answer: Answer) -> bytes:
+        """What says an answer; nothing where none is waited for."""
+        ...
+
+
+class Imsg:
+    """6.4 to 7.5: frames of octets."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, data: bytes) -> Iterator[Question]:
+        """See `Channel.feed`."""
+        self._data += data
+        while len(self._data) >= _HEADER.size:
+            kind, size, *_ = _HEADER.unpack_from(self._data)
+            size = max(size & 0x7FFF, _HEADER.size)
+            if len(self._data) < size:
+                return
+            body, self._data = self._data[_HEADER.size : size], self._data[size:]
+            yield _of_frame(kind, body)
+
+    def answer(self, question: Question, answer: Answer) -> bytes:
+        """See `Channel.answer`."""
+        if question.kind == "close":
+            return b""
+        if question.kind == "open":
+            return _frame(b"")
+        if isinstance(answer, str):
+            return _frame(struct.pack("=i", _FOUND) + answer.encode() + b"\0")
+        return _YES if answer else (_CANNOT if answer is None else _NO)
+
+
+def _frame(body: bytes) -> bytes:
+    return _HEADER.pack(_OK, _HEADER.size + len(body), 0, 0, 0) + body
+
+
+_YES, _NO, _CANNOT = (
+    _frame(struct.pack("=i", result)) for result in (_FOUND, _NOT_FOUND, _CANNOT_TELL)
+)
+
+
+def _of_frame(kind: int, body: bytes) -> Question:
+    if kind == _OPEN:
+        return Question("open", key=_text(body[4:]))
+    if kind == _UPDATE:
+        return Question("update")
+    if kind == _CLOSE:
+        return Question("close")
+    name = {_CHECK: "check", _LOOKUP: "lookup", _FETCH: "fetch"}.get(kind, "")
+    if not name or len(body) < 12:
+        return Question("")
+    service, parameters = struct.unpack_from("=iQ", body)
+    rest = body[12:]
+    for _ in range(min(2 * parameters, len(rest))):
+        _, _, rest = rest.partition(b"\0")
+    return Question(name, _SERVICES.get(service, ""), _text(rest))
+
+
+def _text(octets: bytes) -> str:
+    return octets.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+class Lines:
+    """Since 7.6: lines of text."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._name = ""
+        self._too_long = False
+
+    def feed(self, data: bytes) -> Iterator[Question]:
+        """See `Channel.feed`."""
+        *whole, rest = (self._data + data).split(b"\n")
+        for line in whole:
+            if not self._too_long:
+                yield self._of_line(line)
+            self._too_long = False
+        if len(rest) > MAX_LINE:
+            # What comes up to its end says nothing more, and is dropped as it comes.
+            if not self._too_long:
+                yield self._of_line(rest)
+            self._too_long, rest = True, b""
+        self._data = rest
+
+    def answer(self, question: Question, answer: Answer) -> bytes:
+        """See `Channel.answer`."""
+        if question.kind == "open":
+            services = "".join(f"register|{service}\n" for service in _SERVED)
+            return f"{services}register|ready\n".encode()
+        if not question.token:
+            return b""
+        if question.kind == "update":
+            return f"update-result|{question.token}|ok\n".encode()
+        if isinstance(answer, str):
+            result = f"found|{answer}"
+        else:
+            result = "found" if answer else _SAID[answer]
+        return f"{question.kind or 'check'}-result|{question.token}|{result}\n".encode()
+
+    def _of_line(self, line: bytes) -> Question:
+        fields = line.decode("utf-8", "replace").split("|", 7)
+        if fields[0] == "config":
+            return self._of_config(fields)
+        if fields[0] != "table" or len(fields) < 6:
+            return Question("")
+        kind, rest = fields[4], fields[5:]
+        if kind == "update":
+            return Question("update", token=rest[0])
+        if kind not in {"check", "lookup", "fetch"} or len(rest) < 2:
+            # smtpd waits for an answer to whatever it asks: the last field may be what it goes by.
+            return Question("", token=rest[1] if len(rest) > 1 else rest[0])
+        service = rest[0] if rest[0] in _SERVED else ""
+        if len(line) > MAX_LINE:
+            return Question(kind, "", token=rest[1])
+        return Question(kind, service, rest[2] if len(rest) > 2 else "", rest[1])
+
+    def _of_config(self, fields: list[str]) -> Question:
+        if fields[1:2] == ["tablename"] and len(fields) > 2:
+            self._name = "|".join(fields[2:])
+        if fields[1:2] == ["ready"]:
+            return Question("open", key=self._name)
+        return Question("")
+
+
+_SAID: dict[bool | None, str] = {False: "not-found", None: "error|cannot tell now"}
+
+PROTOCOLS: dict[bool, Callable[[], Channel]] = {True: Lines, False: Imsg}
+"""By whether the first octet is a letter."""
+
+
+def channel_for(first: bytes) -> Channel:
+    """The protocol that somebody speaks whose first octets these are."""
+    return PROTOCOLS[first[:1] == b"c"]()

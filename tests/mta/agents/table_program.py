@@ -1,0 +1,61 @@
+"""The table program where smtpd looks for it, with all that it needs readable to smtpd's user."""
+
+import importlib.util
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.agent.program import NAME, wrapper
+from tests.mta.bed.namespace import Namespace
+
+_ROOT = Path(__file__).parents[3]
+_INSIDE = Path("/run/program")
+_PYTHON = Path("/run/python")
+
+
+def install(namespace: Namespace) -> None:
+    """Put the program into a machine: a checkout may be where no other user gets to."""
+    target = namespace.outside(_INSIDE)
+    (target / "app").mkdir(parents=True, exist_ok=True)
+    shutil.copy(_ROOT / "app/__init__.py", target / "app")
+    for package in ("routing", "table_program"):
+        _copy(_ROOT / "app" / package, target / "app" / package)
+    for name in ("idna", "lmdb"):
+        found = importlib.util.find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        _copy(Path(found.origin).parent, target / name)
+    namespace.run(["chmod", "-R", "a+rX", str(_INSIDE)])
+    program = namespace.outside(Path("/usr/libexec/opensmtpd", NAME))
+    program.write_text(wrapper(_python(namespace), _INSIDE), "ascii")
+    program.chmod(0o755)
+
+
+def _python(namespace: Namespace) -> Path:
+    """The interpreter that runs the tests, where smtpd's user gets to it: it may be of a home."""
+    name = f"bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    if sys.base_prefix == "/usr":
+        return Path("/usr", name)
+    namespace.run(["mkdir", "-p", str(_PYTHON)])
+    namespace.run(["mount", "--bind", sys.base_prefix, str(_PYTHON)])
+    return _PYTHON / name
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+@contextmanager
+def traced(namespace: Namespace, room: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Each answer of the program from now on, as it gives it."""
+    (path,) = namespace.outside(room).glob("*.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.connect(str(path))
+        link.sendall(b"trace\n")
+        with link.makefile("rb") as lines:
+            yield (json.loads(line) for line in lines)
