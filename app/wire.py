@@ -191,12 +191,14 @@ class Report(Message):
         certificates, cas: names that the operator's file declares.
         push: the apply that this report is about, if any.
         live: whether the MTA asks the table program; else its rules are in static files.
+        actions: that an MTA which asks has; a routing that needs no other one restarts nothing.
         relays: of the maps in use, as this MTA sees them; none where it has no table program.
     """
 
     agent: Text
     state: MtaState
     live: bool = False
+    actions: Texts = []
     observed: Observed | None = None
     behind_me: bool = False
     version: Text | None = None

@@ -66,7 +66,7 @@ class NotWritten(ControlError):
 class ReadsOtherwise(ControlError):
     """Rows would not say what the model says; they must not be written."""
 
-    code = "read-back-differs"
+    code = "rows-differ"
 
     def __init__(self, where: str) -> None:
         super().__init__(f"what was to be written does not read back as the model at {where}")

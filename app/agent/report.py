@@ -8,6 +8,7 @@ from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
 from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
+from app.render.opensmtpd.live import walk_of
 from app.routing.live_file import Meta
 from app.wire import MAX_LISTED, LineState, MtaState, Observed, Report, TombstoneMessage
 
@@ -38,6 +39,9 @@ class Reporter:
             agent=self._memory.now.agent,
             state=state,
             live=self._live is not None,
+            actions=[]
+            if live is None
+            else list(walk_of(self._generations.read(live)))[:MAX_LISTED],
             observed=self._observed(live),
             behind_me=seen is not None and seen.behind_push is not None,
             version=await self._version(),
@@ -79,6 +83,9 @@ class Reporter:
             model_digest=origin.model_digest,
             files_digest=self._generations.read(live).digest(self._generations.seal),
         )
+
+    def _walk(self, live: Staged) -> list[str]:
+        return list(walk_of(self._generations.read(live)))[:MAX_LISTED]
 
     def _written(self) -> Meta | Origin:
         """Whose routing the live file has; of a fresh one, nobody's."""

@@ -117,6 +117,14 @@ def needed(table: RoutingTable, slots: Slots, hops: "HopsOf | None" = None) -> d
     return found
 
 
+def with_spares(slots: Slots) -> Slots:
+    """The slots, and some for relays that may come."""
+    return {
+        name: {**taken, **{f"+{n}": max(taken.values()) + n for n in range(1, 1 + SPARE_SLOTS)}}
+        for name, taken in slots.items()
+    }
+
+
 def reserve(table: RoutingTable, slots: Slots) -> dict[str, Fixed]:
     """Actions that a routing does not need yet, ready for rules over the maps that there are."""
     found = [refusal(Reject()), _fixed(table, _PLAIN, MX)]
@@ -182,7 +190,7 @@ def _each(table: RoutingTable, slots: Slots, action: RelayAction, hop: EntryHop)
         relay_map = table.maps[hop.name]
         if relay_map.hash_key in HASHED_AT_ACCEPTANCE:
             taken = slots.get(hop.name, {}).values()
-            for slot in range(max(taken, default=-1) + 1 + SPARE_SLOTS):
+            for slot in range(max(taken, default=-1) + 1):
                 yield _in_slot(relay_map, action, slot)
             return
     yield _fixed(table, action, hop)

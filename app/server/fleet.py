@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.observe import Metrics
+from app.render.opensmtpd.rows import Ability
 from app.routing.errors import ControlError, Unknown
 from app.routing.names import IPAddress
 from app.server.lines import Pin
@@ -100,6 +101,12 @@ def version_of(text: str | None) -> tuple[int, int] | None:
     return int(major), int(digits)
 
 
+def ability_of(report: Report) -> Ability | None:
+    """What decides what an MTA can do, as its agent reported it; None where no version is known."""
+    version = version_of(report.version)
+    return None if version is None else Ability(version, report.live)
+
+
 class Fleet:
     """The MTAs that there are, and the last report of each."""
 
@@ -151,10 +158,10 @@ class Fleet:
             self._addresses[mta] = (row, found)
         return found
 
-    def versions(self) -> Mapping[str, str]:
-        """The version of each MTA that has said one, by MTA, in order."""
-        said = ((name, self._reports[name].report.version) for name in sorted(self._reports))
-        return {name: version for name, version in said if version is not None}
+    def abilities(self) -> Mapping[str, Ability]:
+        """What each MTA that has said its version can do, by MTA, in order."""
+        said = ((name, ability_of(self._reports[name].report)) for name in sorted(self._reports))
+        return {name: ability for name, ability in said if ability is not None}
 
     def measure(self, metrics: Metrics, now: datetime) -> None:
         """Set the gauges of each MTA that was heard of."""

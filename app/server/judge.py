@@ -1,10 +1,10 @@
-"""What versions of an MTA cannot say of a routing: worked out once for each, beside the loop."""
+"""What MTAs of a kind cannot say of a routing: worked out once for each kind, beside the loop."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 
 from app.render.opensmtpd.capabilities import reasons
-from app.render.opensmtpd.rows import Version
+from app.render.opensmtpd.rows import Ability
 from app.routing.errors import Reason
 from app.routing.routing_table import RoutingTable
 
@@ -16,13 +16,13 @@ class Judge:
 
     def __init__(self) -> None:
         self._table: RoutingTable | None = None
-        self._known: dict[Version, tuple[Reason, ...]] = {}
+        self._known: dict[Ability, tuple[Reason, ...]] = {}
         self._at_work = asyncio.Lock()
 
     async def reasons(
-        self, table: RoutingTable, versions: Iterable[Version]
-    ) -> Mapping[Version, tuple[Reason, ...]]:
-        """By version: why it cannot say the routing; nothing where it can.
+        self, table: RoutingTable, abilities: Iterable[Ability]
+    ) -> Mapping[Ability, tuple[Reason, ...]]:
+        """By kind: why it cannot say the routing; nothing where it can.
 
         What hangs on one MTA alone, such as the names of its certificates, its agent refuses.
         """
@@ -30,9 +30,11 @@ class Judge:
             if table is not self._table:
                 self._table, self._known = table, {}
             known = self._known
-            for version in sorted(set(versions) - known.keys()):
+            for ability in sorted(set(abilities) - known.keys()):
                 # In a thread: with thousands of rules it takes a second, and questions go on.
-                known[version] = await asyncio.to_thread(reasons, table, version)
+                known[ability] = await asyncio.to_thread(
+                    reasons, table, ability.version, live=ability.live
+                )
             return known
 
 

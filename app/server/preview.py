@@ -1,20 +1,23 @@
 """What the files of an MTA would be, without an MTA: rendered here, with every secret masked."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from app.render.generation import Generation, Secret, Target, Tombstone
 from app.render.opensmtpd import spelling
+from app.render.opensmtpd.live import render_live
 from app.render.opensmtpd.render import render
-from app.render.opensmtpd.rows import CAPABILITIES, Capability, Version
+from app.render.opensmtpd.rows import CAPABILITIES, Ability, Capability, Version
 from app.render.opensmtpd.spelling import Unwritable
 from app.render.opensmtpd.tombstones import actions_of, tombstones_for, tombstones_to_render
 from app.render.plan import plan
+from app.routing.decision import assign, needed
+from app.routing.model import model_digest
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction
 from app.server.fleet import addresses_of, version_of
-from app.wire import Report
+from app.wire import Reload, Report
 
 MASK = "*" * 8
 DEFAULT_STATE_DIR = "/var/lib/relaymap-agent"
@@ -49,9 +52,13 @@ class Previewed:
     files: tuple[PreviewedFile, ...]
 
 
-def capability_rows(version: Version | None) -> tuple[Capability, ...]:
-    """What a version can do; every row where the version is not known."""
-    return tuple(row for row in CAPABILITIES if version is None or row.covers(version))
+def capability_rows(ability: Ability | None) -> tuple[Capability, ...]:
+    """What an MTA of a kind can do; every row where the kind is not known."""
+    return tuple(
+        row
+        for row in CAPABILITIES
+        if ability is None or row.covers(ability.version, live=ability.live)
+    )
 
 
 def target_of(report: Report | None, table: RoutingTable, version: Version | None) -> Target | None:
@@ -105,6 +112,35 @@ def _tombstones(report: Report) -> Iterator[Tombstone]:
 
 def _named(names: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def preview_live(
+    target: Target, table: RoutingTable, live: RoutingTable | None, has: Collection[str]
+) -> Previewed:
+    """The fixed files of an MTA that asks the table program, beside those that it has.
+
+    Args:
+        target: the MTA.
+        table: the routing.
+        live: the one that it serves; None where that is not known.
+        has: its actions, as its agent reported them.
+
+    Raises:
+        NotExpressible: the MTA cannot do it; with every reason.
+    """
+    slots = assign({}, table)
+    new = render_live(table, slots, target).files
+    old = None if live is None else render_live(live, assign({}, live), target).files
+    enough = needed(table, slots).keys() <= set(has)
+    if not has:
+        reload = None
+    elif not enough:
+        reload = Reload.RESTART.value
+    else:
+        same = live is not None and model_digest(live) == model_digest(table)
+        reload = Reload.NONE.value if same else Reload.LIVE.value
+    files = _files(old if enough and old is not None else new, old)
+    return Previewed(target.version, reload, tuple(files))
 
 
 def preview(target: Target, table: RoutingTable, live: RoutingTable | None) -> Previewed:

@@ -14,7 +14,7 @@ from app.routing.errors import RevisionMoved, Unknown
 from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
-from app.server.fleet import Fleet, Standing, standing_of, version_of
+from app.server.fleet import Fleet, Standing, ability_of, standing_of
 from app.server.judge import Judge, sentence
 from app.server.lines import Pin
 from app.server.live import Live
@@ -142,11 +142,11 @@ class Pushes:
             await self._save(line, after)
 
     async def _judged(self, made: Sequence[LineRow], table: RoutingTable) -> list[LineRow]:
-        """Each line, refused where the version of its MTA cannot say the routing."""
+        """Each line, refused where its MTA cannot say the routing."""
         reports = [self._fleet.report(line.mta) for line in made]
-        versions = [None if row is None else version_of(row.report.version) for row in reports]
-        known = await self._judge.reasons(table, filter(None, versions))
-        found = [() if version is None else known[version] for version in versions]
+        abilities = [None if row is None else ability_of(row.report) for row in reports]
+        known = await self._judge.reasons(table, filter(None, abilities))
+        found = [() if ability is None else known[ability] for ability in abilities]
         return [
             lines.refused(line, sentence(reasons), self._now()) if reasons else line
             for line, reasons in zip(made, found, strict=True)

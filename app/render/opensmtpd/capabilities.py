@@ -2,8 +2,10 @@
 
 from app.render.generation import Target
 from app.render.opensmtpd.compiled import compile_routing
-from app.render.opensmtpd.expressible import hops_of
+from app.render.opensmtpd.expressible import hops_of, live_reasons
+from app.render.opensmtpd.live import too_many_actions
 from app.render.opensmtpd.rows import CAPABILITIES, Capability, Verdict, Version
+from app.routing.decision import assign, needed
 from app.routing.errors import Reason
 from app.routing.next_hop import MX
 from app.routing.routing_table import RoutingTable
@@ -13,7 +15,7 @@ __all__ = ["CAPABILITIES", "Capability", "Verdict", "Version", "notices", "reaso
 
 
 def reasons(
-    table: RoutingTable, version: Version, target: Target | None = None
+    table: RoutingTable, version: Version, target: Target | None = None, *, live: bool = False
 ) -> tuple[Reason, ...]:
     """Why a routing cannot be said to an OpenSMTPD; empty where it can.
 
@@ -21,19 +23,23 @@ def reasons(
         table: the routing.
         version: of OpenSMTPD, such as (7, 8).
         target: the MTA; None: only what holds for every MTA of that version.
+        live: whether it asks the table program.
 
     Raises:
         Unwritable: a text in it is none that our parsers let through.
     """
+    if live:
+        found = live_reasons(table, version, target)
+        return found or too_many_actions(needed(table, assign({}, table)), version)
     return tuple(compile_routing(table, version, target).reasons)
 
 
-def notices(table: RoutingTable, version: Version) -> tuple[Reason, ...]:
+def notices(table: RoutingTable, version: Version, *, live: bool = False) -> tuple[Reason, ...]:
     """What is accepted and will not be quite as `resolve` says, on that version, rule by rule."""
     rows = {
         row.code: row
         for row in CAPABILITIES
-        if row.verdict is Verdict.DIFFERS and row.covers(version)
+        if row.verdict is Verdict.DIFFERS and row.covers(version, live=live)
     }
     found: list[Reason] = []
     for rule in table.ordered:

@@ -43,7 +43,8 @@ def rule_reasons(
     if not isinstance(rule.action, RelayAction):
         return ()
     subject = f"rules/{rule.name}"
-    found = [*_too_big(table, rule.action), *_dangling(table, rule.action)]
+    found = [*_too_big(table, rule.action)]
+    found = found or [*_dangling(table, rule.action)]
     if not found:
         hops = hops_of(table, rule.action)
         for check in _CHECKS:
@@ -71,9 +72,11 @@ def live_reasons(
     for rule in table.ordered:
         if not isinstance(rule.action, RelayAction):
             continue
-        hops = hops_of(table, rule.action)
-        found = [f for check in _CHECKS for f in check(table, rule.action, hops)]
-        found.extend(() if target is None else _unknown_to(target, rule.action))
+        found = [*_dangling(table, rule.action)]
+        if not found:
+            hops = hops_of(table, rule.action)
+            found.extend(f for check in _CHECKS for f in check(table, rule.action, hops))
+            found.extend(() if target is None else _unknown_to(target, rule.action))
         reasons.extend(
             refusal(code, version, f"rules/{rule.name}", detail, live=True)
             for code, detail in dict.fromkeys(found)
@@ -92,8 +95,6 @@ def _too_big(table: RoutingTable, action: RelayAction) -> Found:
 def _dangling(table: RoutingTable, action: RelayAction) -> Found:
     if isinstance(action.via, ViaTable) and action.via.name not in table.tables:
         yield "dangling", f"table {action.via.name} does not exist"
-        return
-    if any(_too_big(table, action)):
         return
     for hop in hops_of(table, action):
         if isinstance(hop, ViaMap) and hop.name not in table.maps:

@@ -4,7 +4,7 @@ Everything else is in the live file. As long as a routing needs no action that s
 these files stay as they are, and nothing is reloaded.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.render.generation import File, Generation, Target
@@ -13,11 +13,11 @@ from app.render.opensmtpd.actions import message_of
 from app.render.opensmtpd.expressible import live_reasons
 from app.render.opensmtpd.limits import MAX_ACTIONS
 from app.render.opensmtpd.render import CONF, HEAD, LIST_HEAD, MODE
-from app.render.opensmtpd.rows import refusal
+from app.render.opensmtpd.rows import Version, refusal
 from app.render.opensmtpd.spelling import Unwritable
 from app.render.opensmtpd.tombstones import RenderedTombstone, tombstones_to_render, undeclared
-from app.routing.decision import Fixed, HopsOf, Options, Slots, needed, reserve
-from app.routing.errors import NotExpressible
+from app.routing.decision import Fixed, HopsOf, Options, Slots, needed, reserve, with_spares
+from app.routing.errors import NotExpressible, Reason
 from app.routing.next_hop import ViaMap, ViaTable
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
@@ -58,22 +58,31 @@ def render_live(
         NotExpressible: this MTA cannot do it; with every reason.
         Unwritable: a text is none that our parsers let through.
     """
-    wanted = needed(table, slots, hops)
-    actions = wanted | reserve(table, slots) | {each.name: each for each in before}
-    stones = tombstones_to_render(target.tombstones, actions.keys(), table.credentials)
-    reasons = [*live_reasons(table, target.version, target), *undeclared(stones, target)]
-    if len(wanted) > MAX_ACTIONS:
-        detail = f"this routing needs {len(wanted)}"
-        reason = refusal("actions", target.version, "rules", detail, live=True)
-        reasons += [] if reason is None else [reason]
+    reasons = live_reasons(table, target.version, target)
     if reasons:
-        raise NotExpressible(tuple(reasons))
+        raise NotExpressible(reasons)
+    wanted = needed(table, slots, hops)
+    ready = with_spares(slots)
+    actions = wanted | needed(table, ready, hops) | reserve(table, ready)
+    actions |= {each.name: each for each in before}
+    stones = tombstones_to_render(target.tombstones, actions.keys(), table.credentials)
+    reasons = (*too_many_actions(wanted, target.version), *undeclared(stones, target))
+    if reasons:
+        raise NotExpressible(reasons)
     files = [
         File(CONF, MODE, _conf(actions, stones, target)),
         File(WALK, MODE, "".join(f"{name}\n" for name in actions).encode("ascii")),
         *(File(stone.file, MODE, _list(stone)) for stone in stones if stone.file),
     ]
     return Static(Generation(tuple(sorted(files, key=lambda file: file.name))), actions)
+
+
+def too_many_actions(wanted: Collection[str], version: Version) -> tuple[Reason, ...]:
+    """Why so many actions are too many; empty where they are not."""
+    if len(wanted) <= MAX_ACTIONS:
+        return ()
+    reason = refusal("actions", version, "rules", f"this routing needs {len(wanted)}", live=True)
+    return () if reason is None else (reason,)
 
 
 def walk_of(generation: Generation) -> tuple[str, ...]:

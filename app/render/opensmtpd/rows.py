@@ -6,6 +6,7 @@ listeners and client certificates that work, and the TLS mode that sticks to an 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.render.opensmtpd.limits import (
     MAX_ACTIONS,
@@ -22,6 +23,13 @@ Version = tuple[int, int]
 
 LIBTLS: Version = (7, 3)
 NULL_MX: Version = (7, 5)
+
+
+class Ability(NamedTuple):
+    """What decides what an OpenSMTPD can do: its version, and whether it asks the table program."""
+
+    version: Version
+    live: bool = False
 
 
 class Mode(StrEnum):

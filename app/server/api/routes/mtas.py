@@ -29,8 +29,8 @@ from app.server.api.schemas.mta import (
 from app.server.api.schemas.texts import Name
 from app.server.api.services import Control, Services
 from app.server.api.writing import patched, same_name
-from app.server.fleet import MtaNeverSeen, version_of
-from app.server.preview import capability_rows, preview, target_of
+from app.server.fleet import MtaNeverSeen, ability_of, version_of
+from app.server.preview import capability_rows, preview, preview_live, target_of
 from app.server.storage import MAX_MTAS, MtaRow
 
 router = v1.router("mtas")
@@ -142,10 +142,9 @@ async def get_mta_status(_: Reader, services: Control, mta: MtaPath) -> MtaStatu
 async def get_mta_capabilities(_: Reader, services: Control, mta: MtaPath) -> Capabilities:
     """What the version that its agent reported does of the grammar, and where it differs."""
     row = services.fleet.report(mta)
-    said = None if row is None else row.report.version
-    return Capabilities.of(
-        (await services.store.mta(mta)).driver, said, capability_rows(version_of(said))
-    )
+    report = None if row is None else row.report
+    rows = capability_rows(None if report is None else ability_of(report))
+    return Capabilities.of((await services.store.mta(mta)).driver, report, rows)
 
 
 @router.get(
@@ -166,7 +165,10 @@ async def get_mta_preview(
     if target is None:
         raise MtaNeverSeen
     live = await services.pushes.table_live(mta)
-    seen = await asyncio.to_thread(preview, target, table, live)
+    if said is not None and said.live:
+        seen = await asyncio.to_thread(preview_live, target, table, live, said.actions)
+    else:
+        seen = await asyncio.to_thread(preview, target, table, live)
     return Preview.of(table.revision, seen, only_diff=diff)
 
 

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import MISSING
 
-from app.render.opensmtpd.rows import Capability, Verdict, Version
+from app.render.opensmtpd.rows import Capability, Mode, Verdict, Version
 from app.server.api.schemas.model import In, Lax, Out, Time
 from app.server.api.schemas.texts import Line, Name
 from app.server.fleet import Standing
 from app.server.preview import Previewed
 from app.server.storage import MtaRow
-from app.wire import MtaState
+from app.wire import MtaState, Report
 
 
 class Driver(StrEnum):
@@ -179,6 +179,7 @@ class CapabilityOut(Out):
         "before": "7.3",
         "verdict": "refused",
         "detail": "client certificates fail with OpenSSL 3",
+        "mode": "any",
     }
 
     code: str
@@ -189,6 +190,8 @@ class CapabilityOut(Out):
     verdict: Verdict
     """`exact`: as `resolve` says. `refused`: a push of it is refused. `differs`: see `detail`."""
     detail: str
+    mode: Mode
+    """`static`: where it reads files. `live`: where it asks the table program. `any`: in both."""
 
     @classmethod
     def of(cls, row: Capability) -> "CapabilityOut":
@@ -200,6 +203,7 @@ class CapabilityOut(Out):
             before=None if row.before is None else _dotted(row.before),
             verdict=row.verdict,
             detail=row.detail,
+            mode=row.mode,
         )
 
 
@@ -209,13 +213,19 @@ class Capabilities(Out):
     driver: Driver
     version: str | None
     """As its agent reported it; null: no agent has, and every row is listed."""
+    live: bool | None
+    """Whether it asks the table program; null: no agent has reported."""
     items: list[CapabilityOut]
 
     @classmethod
-    def of(cls, driver: str, version: str | None, rows: Iterable[Capability]) -> "Capabilities":
+    def of(cls, driver: str, report: Report | None, rows: Iterable[Capability]) -> "Capabilities":
         """The answer for rows of a driver's table."""
-        items = [CapabilityOut.of(row) for row in rows]
-        return cls(driver=Driver(driver), version=version, items=items)
+        return cls(
+            driver=Driver(driver),
+            version=None if report is None else report.version,
+            live=None if report is None else report.live,
+            items=[CapabilityOut.of(row) for row in rows],
+        )
 
 
 class PreviewFile(Out):

@@ -114,6 +114,21 @@ def samples() -> dict[str, tuple[Sample, ...]]:
         "ttl": (Sample(routing(relay(ttl_s=3600))),),
         "via-url": (plain,),
         "via-map": (turns,),
+        "policies": tuple(Sample(over(name, ONE, {**TWO, "priority": 1})) for name in POLICIES),
+        "via-table-live": (
+            Sample(keyed("recipient", [("j@a.test", "mx"), ("*.a.test", "smtp://r.test")], None)),
+            Sample(
+                keyed("recipient-domain", [(f"d{n}.test", h) for n, h in enumerate(HOPS)], None)
+            ),
+        ),
+        "entry-to-mx": (Sample(keyed("recipient-domain", [("a.test", "mx")], None)),),
+        "health": (turns,),
+        "turns-begin": (turns,),
+        # No routing can say it: there is no such hash_key.
+        "hash-by-message": (),
+        "actions": (
+            Sample(keyed("sender-domain", [(f"d{n}.test", h) for n, h in enumerate(HOPS)], None)),
+        ),
         "via-table": (
             Sample(keyed("recipient", [("j@a.test", "mx"), ("*.a.test", "smtp://r.test")], None)),
             Sample(keyed("sender-domain", [("a.test", "mx")], "smtp://r.test")),

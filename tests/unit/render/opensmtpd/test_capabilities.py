@@ -5,6 +5,8 @@ from itertools import product
 
 import pytest
 
+from app.render.generation import Generation, Target
+from app.render.opensmtpd import live_read_back
 from app.render.opensmtpd.capabilities import (
     CAPABILITIES,
     Capability,
@@ -13,9 +15,11 @@ from app.render.opensmtpd.capabilities import (
     notices,
     reasons,
 )
+from app.render.opensmtpd.live import render_live
 from app.render.opensmtpd.read_back import check_read_back
 from app.render.opensmtpd.render import render
 from app.render.opensmtpd.rows import refusal
+from app.routing.decision import assign, needed
 from app.routing.document import Document
 from app.routing.errors import NotExpressible
 from tests.unit.render.opensmtpd.samples import (
@@ -43,6 +47,16 @@ def asked(row: Capability) -> Iterator[tuple[Sample, Version]]:
     return product(SAMPLES[row.code], versions)
 
 
+def rendered(sample: Sample, target: Target, *, live: bool) -> Generation:
+    if live:
+        return render_live(sample.table, assign({}, sample.table), target).files
+    return render(sample.table, SECRETS, target)
+
+
+ABOUT = {"too-old": "version", "actions": "rules"}
+"""What reasons are about that are about no rule."""
+
+
 def cells(row: Capability) -> dict[str, str]:
     return {
         "code": row.code,
@@ -50,6 +64,7 @@ def cells(row: Capability) -> dict[str, str]:
         "since": "{}.{}".format(*row.since),
         "before": "" if row.before is None else "{}.{}".format(*row.before),
         "verdict": row.verdict.value,
+        "mode": row.mode.value,
         "detail": row.detail,
     }
 
@@ -72,27 +87,32 @@ TAKEN = [row for row in CAPABILITIES if row.verdict is not Verdict.REFUSED]
 def test_what_a_row_refuses_is_refused_on_its_versions_with_the_rule_named(
     row: Capability,
 ) -> None:
-    for sample, version in asked(row):
+    for (sample, version), live in product(asked(row), (False, True)):
         target = of_version(sample, version)
-        found = reasons(sample.table, version, target if sample.by_target else None)
-        assert any(reason.code == row.code for reason in found) == row.covers(version)
-        if not row.covers(version):
+        found = reasons(sample.table, version, target if sample.by_target else None, live=live)
+        covered = row.covers(version, live=live)
+        assert any(reason.code == row.code for reason in found) == covered
+        if not covered:
             continue
         subjects = {reason.subject.partition("-")[0] for reason in found}
-        assert subjects == {"version" if row.code == "too-old" else "rules/rule"}
+        assert subjects == {ABOUT.get(row.code, "rules/rule")}
         with pytest.raises(NotExpressible) as refused:
-            render(sample.table, SECRETS, target)
+            rendered(sample, target, live=live)
         assert row.code in {reason.code for reason in refused.value.reasons}
 
 
 @pytest.mark.parametrize("row", TAKEN, ids=lambda row: row.code)
 def test_what_a_row_takes_is_rendered_on_its_versions_and_reads_back(row: Capability) -> None:
-    for sample, version in asked(row):
-        if not row.covers(version):
+    for (sample, version), live in product(asked(row), (False, True)):
+        if not row.covers(version, live=live):
             continue
         target = of_version(sample, version)
-        assert reasons(sample.table, version, target) == ()
-        check_read_back(sample.table, SECRETS, render(sample.table, SECRETS, target), target)
+        assert reasons(sample.table, version, target, live=live) == ()
+        files = rendered(sample, target, live=live)
+        if live:
+            live_read_back.check(needed(sample.table, assign({}, sample.table)).values(), files)
+        else:
+            check_read_back(sample.table, SECRETS, files, target)
 
 
 def test_a_detail_is_one_line_without_a_full_stop_and_a_reason_begins_with_what_it_is_about() -> (
