@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.routing.errors import ControlError
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _DNS_PORT = 53
 _SBIN = "/usr/sbin"
 
@@ -90,6 +92,20 @@ def _dns_servers(value: object) -> object:
     if isinstance(parts, tuple):
         return tuple(_dns_server(part) if isinstance(part, str) else part for part in parts)
     return parts
+
+
+def _networks(value: object) -> object:
+    parts = _parts(value)
+    if isinstance(parts, tuple):
+        return tuple(_network(part) if isinstance(part, str) else part for part in parts)
+    return parts
+
+
+def _network(text: str) -> IPNetwork:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise _fault("write networks and addresses: 192.0.2.0/24,2001:db8::/32") from None
 
 
 def _without_password(url: str) -> str:
@@ -226,6 +242,7 @@ class AgentSettings(BaseSettings):
     smtpd: Path = Field(default_factory=lambda: _program("smtpd"))
     smtpctl: Path = Field(default_factory=lambda: _program("smtpctl"))
     apply_limit_s: Annotated[int, Field(ge=1, le=3600)] = 30
+    probe_not: Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_networks)] = ()
     log: LogForm | None = Field(default=None, validation_alias="RELAYMAP_LOG")
     log_level: LogLevel = Field(default=LogLevel.INFO, validation_alias="RELAYMAP_LOG_LEVEL")
 

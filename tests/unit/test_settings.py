@@ -1,5 +1,6 @@
 """The settings: what each process takes, and what it says when it cannot start."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,11 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("::1", 54),
         ("2001:db8::1", 53),
     )
+    monkeypatch.setenv("RELAYMAP_AGENT_PROBE_NOT", "192.0.2.0/24, 2001:db8::1")
+    assert load(AgentSettings).probe_not == (
+        ip_network("192.0.2.0/24"),
+        ip_network("2001:db8::1/128"),
+    )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "relaymap.example"])
@@ -103,6 +109,7 @@ def test_a_certificate_without_its_key_is_refused(monkeypatch: pytest.MonkeyPatc
         "RELAYMAP_AGENT_CONTROL",
         "RELAYMAP_AGENT_UNIT",
         "RELAYMAP_AGENT_APPLY_LIMIT_S",
+        "RELAYMAP_AGENT_PROBE_NOT",
     ],
 )
 def test_a_fault_names_the_variable_and_never_its_value(
