@@ -1,6 +1,7 @@
 """smtpd as the agent's child: started, started again when it dies, its log passed on."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from app.agent import process
@@ -19,7 +20,11 @@ _SETTLED_S = 60.0
 
 
 class Supervise:
-    """The control `supervise`; `run` must be running for smtpd to be started again."""
+    """The control `supervise`; `run` must be running for smtpd to be started again.
+
+    Attributes:
+        listeners: are told each line of its log.
+    """
 
     def __init__(self, smtpd: Path, conf: Path) -> None:
         self._argv = [str(smtpd), "-d", "-f", str(conf)]
@@ -28,6 +33,7 @@ class Supervise:
         self._said = ""
         self._wanted = asyncio.Event()
         self._busy = asyncio.Lock()
+        self.listeners: list[Callable[[str], None]] = []
 
     async def restart(self, limit_s: float) -> None:
         """End smtpd, if it runs, and start it.
@@ -133,3 +139,5 @@ class Supervise:
     def _heard(self, line: str) -> None:
         self._said = line
         event("smtpd", said=line)
+        for listener in self.listeners:
+            listener(line)

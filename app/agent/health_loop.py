@@ -1,0 +1,260 @@
+"""Health at work: relays are looked at, the log is heard, mail is hurried on, loads are measured.
+
+One task of the agent; that it cannot do a part of its work keeps it from no other.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.agent import last_tries, queue
+from app.agent.daemon_log import Bounced, DaemonLog, Delivered, Failed, Waits
+from app.agent.draining import Draining
+from app.agent.health import Health, InUse, Pace, Target, target_of
+from app.agent.last_tries import LastTries
+from app.agent.probe import CannotProbe, Found, Prober
+from app.agent.reschedule import Rescheduler
+from app.agent.smtpctl import NoAnswer, Smtpctl
+from app.observe import event, failure
+from app.routing.errors import ControlError
+from app.wire import MAX_LISTED, RelaySeen
+
+Tell = Callable[[frozenset[tuple[str, str]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What is done how often, in seconds.
+
+    Attributes:
+        measure_s: between two looks at what smtpd has in hand.
+        sweep_s: between two looks for mail that waits for a relay that is down.
+        again_s: until the program is told again, if it could not be.
+    """
+
+    measure_s: float = 15.0
+    sweep_s: float = 5.0
+    again_s: float = 5.0
+
+
+class HealthLoop:
+    """Knows how the relays in use stand, and sees to it that mail does not wait for those down.
+
+    Args:
+        prober: looks at relays.
+        smtpctl: asks smtpd.
+        tell: tells the table program which relays are down; may raise `ControlError`, and is then
+            asked again.
+        spool: of smtpd.
+    """
+
+    def __init__(
+        self,
+        prober: Prober,
+        smtpctl: Smtpctl,
+        tell: Tell,
+        *,
+        spool: Path = queue.SPOOL,
+        pace: Pace | None = None,
+        rhythm: Rhythm | None = None,
+    ) -> None:
+        self._prober = prober
+        self._smtpctl = smtpctl
+        self._tell = tell
+        self._rhythm = rhythm or Rhythm()
+        self._is_queued = last_tries.is_queued(spool)
+        self._log = DaemonLog()
+        self._tries = LastTries()
+        self._health = Health(
+            self._changed,
+            clock=time.monotonic,
+            epoch=time.time,
+            chance=random.random,
+            pace=pace,
+        )
+        self._rescheduler = Rescheduler(smtpctl, self._tries, clock=time.monotonic)
+        self._draining = Draining(self._health, self._tries, epoch=time.time)
+        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._usable: set[str] = set()
+        """Maps with a relay that the program picks."""
+        self._to_look = asyncio.Event()
+        self._to_tell = asyncio.Event()
+        self._to_tell.set()  # what an agent before us told is not known to be so
+
+    def use(self, relays: Iterable[InUse]) -> None:
+        """Watch these relays and no others."""
+        self._health.use(relays)
+        self._see_better()
+        self._to_look.set()
+
+    def seen(self) -> list[RelaySeen]:
+        """Every relay in use, with what smtpd has in hand for it."""
+        return [self._with_load(seen) for seen in self._health.seen()[:MAX_LISTED]]
+
+    def heard(self, line: str) -> None:
+        """Take a line of smtpd's log."""
+        told = self._log.read(line)
+        if isinstance(told, Failed):
+            self._health.failed(told)
+            self._to_look.set()
+        elif isinstance(told, Delivered):
+            self._tries.forget(told.envelope)
+            self._health.delivered(told)
+            self._to_look.set()
+        elif isinstance(told, Bounced):
+            self._tries.forget(told.envelope)
+        elif isinstance(told, Waits):
+            self._tries.note(told)
+            if any(self._is_better_elsewhere(relay) for relay in self._health.at(told.place)):
+                self._rescheduler.hurry([told.place])
+
+    async def check(self, relay_map: str, relay: str, login: tuple[str, str] | None) -> Found:
+        """Look at a relay now, because somebody asked; what is found counts as any look.
+
+        Args:
+            relay_map: the map.
+            relay: the name in it.
+            login: user and password to try; None: none is tried.
+
+        Raises:
+            CannotProbe: it is not in use, or this machine could not look.
+        """
+        found = self._health.relay((relay_map, relay))
+        if found is None:
+            raise CannotProbe("no rule that this MTA serves uses such a relay")
+        target = target_of(found)
+        seen = await self._look(target, login)
+        self._health.found(target, seen, logged_in=login is not None)
+        return seen
+
+    async def run(self) -> None:
+        """Do all of it until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_always(group))
+            group.create_task(self._tell_always())
+            group.create_task(self._rescheduler.run())
+            group.create_task(self._sweep_always())
+            group.create_task(self._measure_always())
+
+    # --- looking -----------------------------------------------------------------------------
+
+    async def _look_always(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            self._to_look.clear()
+            for target in self._health.begin():
+                group.create_task(self._look_and_note(target))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._health.wait_s()):
+                    await self._to_look.wait()
+
+    async def _look_and_note(self, target: Target) -> None:
+        try:
+            found = await self._look(target, None)
+        except CannotProbe as error:
+            event("relay-not-probed", logging.WARNING, reason=str(error))
+            self._health.gave_up(target)
+        except Exception:  # noqa: BLE001  whatever a peer does, it must not end the agent
+            failure("relay-not-probed")
+            self._health.gave_up(target)
+        else:
+            self._health.found(target, found)
+        self._to_look.set()
+
+    async def _look(self, target: Target, login: tuple[str, str] | None) -> Found:
+        return await self._prober(
+            target.url, verify=target.verify, ca_file=target.ca_file, login=login
+        )
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _changed(self, _down: frozenset[tuple[str, str]]) -> None:
+        self._to_tell.set()
+
+    async def _tell_always(self) -> None:
+        while True:
+            await self._to_tell.wait()
+            self._to_tell.clear()
+            down = self._health.down()
+            try:
+                await self._tell(down)
+            except ControlError as error:
+                event("health-not-told", logging.WARNING, reason=str(error))
+                self._to_tell.set()
+                await asyncio.sleep(self._rhythm.again_s)
+                continue
+            await self._act(down)
+
+    async def _act(self, down: frozenset[tuple[str, str]]) -> None:
+        """What follows for mail, now that the program does not pick again what is down."""
+        before, self._told = self._told, down
+        self._see_better()
+        for relay_map, name in sorted(down - before):
+            event("relay-down", logging.WARNING, relay_map=relay_map, relay=name)
+        self._sweep()
+        for relay in filter(None, map(self._health.relay, sorted(before - down))):
+            event("relay-up", relay_map=relay.relay_map, relay=relay.relay)
+            places = self._health.places(relay)
+            await self._rescheduler.resume(places)
+            self._rescheduler.hurry(places)
+
+    # --- mail --------------------------------------------------------------------------------
+
+    async def _sweep_always(self) -> None:
+        while True:
+            await asyncio.sleep(self._rhythm.sweep_s)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Hurry what waits for a relay that is down and could go elsewhere."""
+        for relay in self._health.relays():
+            if self._is_better_elsewhere(relay):
+                self._rescheduler.hurry(self._health.places(relay))
+
+    def _is_better_elsewhere(self, relay: InUse) -> bool:
+        """Whether a relay is down, the program knows, and its map has one that is not.
+
+        Else mail would only come back to it at once.
+        """
+        return relay.name in self._told and relay.relay_map in self._usable
+
+    def _see_better(self) -> None:
+        self._usable = {
+            relay.relay_map
+            for relay in self._health.relays()
+            if relay.active and relay.name not in self._told
+        }
+
+    async def _measure_always(self) -> None:
+        while True:
+            await self._measure()
+            await asyncio.sleep(self._rhythm.measure_s)
+
+    async def _measure(self) -> None:
+        known = self._tries.envelopes()
+        # Envelopes that expired, or that somebody removed, leave without a line.
+        gone = await asyncio.to_thread(
+            lambda: [each for each in known if not self._is_queued(each)]
+        )
+        for envelope in gone:
+            self._tries.forget(envelope)
+        try:
+            self._draining.measured(await self._smtpctl.loads() if self._health.relays() else [])
+        except NoAnswer:
+            self._draining.measured(None)
+
+    def _with_load(self, seen: RelaySeen) -> RelaySeen:
+        load = self._draining.load((seen.relay_map, seen.relay))
+        if load is None:
+            return seen
+        return seen.model_copy(
+            update={
+                "sessions": load.sessions,
+                "envelopes": load.envelopes,
+                "quiet_since": load.quiet_since,
+            }
+        )

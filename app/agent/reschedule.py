@@ -1,0 +1,103 @@
+"""Mail that met a relay which is down is tried again at once, elsewhere, envelope by envelope.
+
+smtpd itself would wait 400 s. Each envelope is tried again by its id: others keep their pace.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from app.agent.daemon_log import place_of
+from app.agent.last_tries import LastTries
+from app.agent.smtpctl import NoAnswer, Smtpctl
+from app.observe import event
+
+A_SECOND = 50
+AGAIN_S = 60.0
+"""An envelope is not hurried twice within so many seconds: the other relays may be no better."""
+_MAX_KNOWN = 100_000
+
+
+class Rescheduler:
+    """Lets smtpd try envelopes now, `A_SECOND` of them in a second at most.
+
+    Args:
+        smtpctl: how smtpd is asked.
+        tries: where envelopes were tried last.
+        clock: seconds that only ever grow.
+        pause: sleeps for so many seconds.
+    """
+
+    def __init__(
+        self,
+        smtpctl: Smtpctl,
+        tries: LastTries,
+        *,
+        clock: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._smtpctl = smtpctl
+        self._tries = tries
+        self._clock = clock
+        self._pause = pause
+        self._wanted: dict[str, None] = {}
+        self._hurried: dict[str, float] = {}
+        self._asked = asyncio.Event()
+
+    def hurry(self, places: Iterable[str]) -> int:
+        """Have the envelopes tried that met nobody at these places; how many they are."""
+        now = self._clock()
+        found = [
+            envelope
+            for envelope in self._tries.unconnected(places)
+            if envelope not in self._wanted and self._hurried.get(envelope, now) <= now
+        ]
+        self._wanted.update(dict.fromkeys(found))
+        if found:
+            self._asked.set()
+        return len(found)
+
+    async def run(self) -> None:
+        """Do it until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.work_off()
+
+    async def work_off(self) -> None:
+        """Have everything tried that is wanted now."""
+        done = 0
+        while self._wanted:
+            envelope = next(iter(self._wanted))
+            del self._wanted[envelope]
+            before = self._tries.last(envelope)
+            if before is None:
+                continue  # it has left since
+            try:
+                await self._smtpctl.schedule(envelope)
+            except NoAnswer as error:
+                event("not-rescheduled", logging.WARNING, reason=str(error))
+                self._wanted.clear()
+                return
+            self._note(envelope)
+            if self._tries.last(envelope) is before:  # else it has failed again already
+                self._tries.forget(envelope)
+            done += 1
+            await self._pause(1 / A_SECOND)
+        event("rescheduled", envelopes=done)
+
+    async def resume(self, places: Iterable[str]) -> None:
+        """Let smtpd use its ways to these addresses again, which it may be keeping off an hour."""
+        wanted = {place_of(place) for place in places}
+        try:
+            for route in await self._smtpctl.disabled_routes():
+                if route.address in wanted:
+                    await self._smtpctl.resume(route)
+        except NoAnswer as error:
+            event("routes-not-resumed", logging.WARNING, reason=str(error))
+
+    def _note(self, envelope: str) -> None:
+        self._hurried.pop(envelope, None)
+        self._hurried[envelope] = self._clock() + AGAIN_S
+        if len(self._hurried) > _MAX_KNOWN:
+            del self._hurried[next(iter(self._hurried))]
