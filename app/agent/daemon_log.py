@@ -29,12 +29,14 @@ _UNRESOLVED = re.compile(
 )
 _DISABLED = re.compile(r"smtp-out: Disabling route \S{2,80} <-> (\S{1,64}) \(")
 _REPLY = re.compile(r"[A-Z/]{4,9} rejected: ([2-5][0-9]{2})\b")
+_CONNECT = re.compile("(?:IO Error|Connection failed): ")
+"""Before what the kernel says, a moment after connect(2) and at once."""
 _CAUSES = (
-    ("IO Error: Connection refused", Cause.REFUSED),
-    ("IO Error: Connection timed out", Cause.TIMEOUT),
+    ("Connection refused", Cause.REFUSED),
+    ("Connection timed out", Cause.TIMEOUT),
     ("Connection timeout", Cause.TIMEOUT),
-    ("IO Error: No route to host", Cause.UNREACHABLE),
-    ("IO Error: Network is unreachable", Cause.UNREACHABLE),
+    ("No route to host", Cause.UNREACHABLE),
+    ("Network is unreachable", Cause.UNREACHABLE),
     ("BANNER rejected: ", Cause.NO_BANNER),
     ("EHLO rejected: ", Cause.NOT_SMTP),
     ("HELO rejected: ", Cause.NOT_SMTP),
@@ -126,7 +128,8 @@ class DaemonLog:
         where = self._sessions.get(session)
         if where is None:
             return None
-        cause = next((cause for words, cause in _CAUSES if reason.startswith(words)), None)
+        bare = _CONNECT.sub("", reason, count=1) if _CONNECT.match(reason) else reason
+        cause = next((cause for words, cause in _CAUSES if bare.startswith(words)), None)
         reply = _REPLY.match(reason)
         return Failed(*where, cause, None if reply is None else int(reply[1]))
 

@@ -19,7 +19,7 @@ _RELAY = re.compile(
 )
 _ROUTE = re.compile(
     r"([0-9]{1,20})\. \S{2,80} <-> (\S{1,64}) \(.*\) [N-](?P<disabled>[D-])[^ ]{2} nconn=[0-9]+"
-    r" nerror=[0-9]+ penalty=[0-9]+ timeout=\S+\s*"
+    r" nerror=[0-9]+ penalty=[0-9]+ timeout=\S+"
 )
 
 
@@ -126,14 +126,14 @@ class Smtpctl:
 
 
 def _load(line: str) -> RelayLoad | None:
-    found = _RELAY.match(line)
+    found = _RELAY.match(line.strip())
     if found is None:
         return None
     return RelayLoad(place_of(found[1]), int(found[2]), int(found[3]), int(found[4]))
 
 
 def _disabled(line: str) -> DisabledRoute | None:
-    found = _ROUTE.fullmatch(line)
+    found = _ROUTE.fullmatch(line.strip())
     if found is None or found["disabled"] != "D":
         return None
     return DisabledRoute(found[1], place_of(found[2]))

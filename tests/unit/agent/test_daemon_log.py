@@ -32,7 +32,8 @@ def told(*lines: str) -> list[Told]:
     ("reason", "cause", "reply"),
     [
         ("IO Error: Connection refused", Cause.REFUSED, None),
-        ("IO Error: Network is unreachable", Cause.UNREACHABLE, None),
+        ("IO Error: No route to host", Cause.UNREACHABLE, None),
+        ("Connection failed: Network is unreachable", Cause.UNREACHABLE, None),
         ("Connection timeout", Cause.TIMEOUT, None),
         ("Connection closed unexpectedly", None, None),
         ("BANNER rejected: 554 go away", Cause.NO_BANNER, 554),

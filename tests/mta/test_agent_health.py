@@ -1,0 +1,259 @@
+"""Health beside a real smtpd: its log is understood, and mail does not wait for who is down."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.agent.daemon_log import Bounced, DaemonLog, Delivered, Failed, Told, Waits
+from app.wire import Cause
+from tests.mta.bed.certificates import Authority
+from tests.mta.bed.channel import Channel
+from tests.mta.bed.dns import Dns
+from tests.mta.bed.injector import Injector, Submission
+from tests.mta.bed.namespace import WORKSPACE, Namespace
+from tests.mta.bed.sinks import Sink, Sinks
+from tests.mta.bed.smtpd import Listener, Settings, Smtpd
+
+PORT = 26401
+A = Sink("a", "127.0.2.11", 26425)
+B = Sink("b", "127.0.2.12", 26425)
+QUICK = {"up_s": 0.2, "otherwise_s": 0.1, "least_s": 0.05}
+NEVER = {"up_s": 1e6, "otherwise_s": 1e6}
+POOL = [["m", "a", A.url()], ["m", "b", B.url()]]
+HOSTED = (
+    f'table pool "file:{WORKSPACE}/pool"',
+    'action "out" relay host <pool>',
+    'match from any for any action "out"',
+)
+_LIMIT_S = 60
+
+
+@dataclass
+class Machine:
+    """smtpd, sinks, and the agent's health beside them."""
+
+    namespace: Namespace
+    sinks: Sinks
+    smtpd: Smtpd
+    injector: Injector
+    agent: Channel
+    _probes: Iterator[int] = field(default_factory=count)
+
+    @classmethod
+    def open(cls, namespace: Namespace, *listening: Sink) -> "Machine":
+        Dns.open(namespace, {})
+        script = Path(__file__).with_name("agents") / "health_inside.py"
+        return cls(
+            namespace,
+            Sinks.open(namespace, *listening),
+            Smtpd(namespace),
+            Injector.open(namespace),
+            Channel.open(namespace, script),
+        )
+
+    def configure(self, *lines: str) -> None:
+        listeners = (Listener(PORT, addresses=("127.0.0.1",)),)
+        self.smtpd.configure(Settings(listeners=listeners, lines=lines))
+        self.smtpd.write(
+            f"{WORKSPACE}/pool", f"# @list\n{A.url()}\n{B.url()}\n", mode=0o640, group="opensmtpd"
+        )
+
+    def start(self, relays: list[list[str]], pace: dict[str, float]) -> None:
+        self.agent.call("start", relays=relays, pace=pace)
+        self.until(self._greets, "smtpd listens")
+
+    def send(self, n: int = 1, domain: str = "x.test") -> None:
+        replies = self.injector.send(
+            Submission(
+                f"probe-{next(self._probes)}",
+                "s@sender.test",
+                f"u@{domain}",
+                PORT,
+                client="127.0.0.1",
+            )
+            for _ in range(n)
+        )
+        assert [reply for reply in replies if not reply.accepted] == []
+
+    def seen(self) -> dict[str, dict[str, Any]]:
+        return {seen["relay"]: seen for seen in self.agent.call("seen")}
+
+    def states(self) -> dict[str, str]:
+        return {name: seen["state"] for name, seen in self.seen().items()}
+
+    def told(self) -> list[Told]:
+        log = DaemonLog()
+        return [told for line in self.smtpd.log().splitlines() if (told := log.read(line))]
+
+    def until(self, reached: Callable[[], bool], what: str) -> None:
+        limit = time.monotonic() + _LIMIT_S
+        while not reached():
+            assert time.monotonic() < limit, f"not {what}:\n{self.smtpd.log()[-3000:]}"
+            time.sleep(0.05)
+
+    def _greets(self) -> bool:
+        try:
+            with self.namespace.connect("127.0.0.1", PORT) as link, link.makefile("rb") as replies:
+                return replies.readline().startswith(b"220")
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def machine(namespace: Namespace) -> Machine:
+    machine = Machine.open(namespace, A, B)
+    machine.configure(*HOSTED)
+    return machine
+
+
+def test_mail_that_met_a_relay_which_is_down_goes_to_another_one_at_once(machine: Machine):
+    """smtpd itself would wait 400 s, longer than this test does."""
+    machine.sinks.refuse("a")
+    machine.start(POOL, NEVER)  # nobody looks again by the clock: the log alone makes it known
+    machine.send(10)
+    taken = machine.sinks.wait_for(10)
+    assert {delivery.sink for delivery in taken} == {"b"}
+    assert len({delivery.probe for delivery in taken}) == 10
+    seen = machine.seen()["a"]
+    assert (seen["state"], seen["cause"]) == ("down", "refused")
+    machine.smtpd.wait_for_queue(0)
+
+
+def test_a_relay_that_is_back_gets_its_mail_at_once(machine: Machine):
+    """Its route is off and its mail waits, since there was nobody else."""
+    machine.configure(f'action "out" relay host "{A.url()}"', 'match from any for any action "out"')
+    machine.sinks.refuse("a")
+    machine.start([["m", "a", A.url()]], QUICK)
+    machine.until(lambda: machine.states()["a"] == "down", "down")
+    machine.send(5)
+    machine.smtpd.wait_for_log('stat="Network error on destination MXs"', 5)
+    tried = machine.smtpd.log().count("mta connecting")
+    machine.until(lambda: machine.seen()["a"]["envelopes"] == 5, "counted")
+    assert machine.smtpd.log().count("mta connecting") == tried  # no use in trying meanwhile
+    machine.sinks.accept("a")
+    assert len(machine.sinks.wait_for(5)) == 5
+    machine.smtpd.wait_for_queue(0)
+    assert machine.states() == {"a": "up"}
+    assert "per admin request" in machine.smtpd.log()
+
+
+def test_what_a_relay_still_has_to_do_is_known_until_it_is_quiet(machine: Machine):
+    machine.configure(f'action "out" relay host "{A.url()}"', 'match from any for any action "out"')
+    machine.start([["m", "a", A.url()], ["m", "b", B.url()]], NEVER)
+    machine.until(lambda: machine.seen()["b"]["quiet_since"] is not None, "measured")
+    first = machine.seen()["b"]["quiet_since"]
+    machine.sinks.behave("a", delay_s=1.0)
+    machine.send(3)
+    machine.until(lambda: machine.seen()["a"]["sessions"] > 0, "in a session")
+    machine.until(lambda: machine.seen()["a"]["quiet_since"] is None, "busy")
+    machine.sinks.behave("a")
+    machine.sinks.wait_for(3)
+    machine.until(lambda: machine.seen()["a"]["quiet_since"] is not None, "quiet")
+    seen = machine.seen()
+    assert (seen["a"]["sessions"], seen["a"]["envelopes"]) == (0, 0)
+    assert seen["b"]["quiet_since"] == first
+
+
+def test_an_envelope_is_tried_again_by_its_id_and_no_other(machine: Machine):
+    machine.configure(f'action "out" relay host "{A.url()}"', 'match from any for any action "out"')
+    machine.sinks.refuse("a")
+    machine.start([], NEVER)
+    machine.send(3)
+    machine.smtpd.wait_for_rest()
+    machine.sinks.accept("a")
+    chosen = machine.smtpd.queue()[1]
+    machine.namespace.run(["smtpctl", "resume", "route", "1"])
+    machine.agent.call("schedule", envelope=chosen)
+    machine.agent.call("schedule", envelope=chosen)  # it may be gone by now
+    machine.smtpd.wait_for_queue(2)
+    delivered = [told for told in machine.told() if isinstance(told, Delivered)]
+    assert [told.envelope for told in delivered] == [chosen]
+    assert delivered[0].port == A.port
+    assert chosen not in machine.smtpd.queue()
+
+
+SIX = Sink("six", "::1", 26426)
+PLAIN = Sink("plain", "127.0.2.21", 26425)
+TIRED = Sink("tired", "127.0.2.22", 26425, replies={"banner": "554 5.3.2 go away"})
+BUSY = Sink("busy", "127.0.2.23", 26425, replies={"message": '451 4.3.0 " relay="127.0.9.9'})
+NO = Sink("no", "127.0.2.24", 26425, replies={"rcpt": "550 5.1.1 nobody"})
+SECURE = Sink("secure", "127.0.2.25", 26425, tls="smtps", certificate="/run/bed/sink.pem")
+KEPT = Sink(
+    "kept",
+    "127.0.2.26",
+    26425,
+    tls="smtps",
+    certificate="/run/bed/sink.pem",
+    logins={"user": "word"},
+)
+
+
+def test_every_line_of_the_real_log_that_matters_is_understood(namespace: Namespace):
+    pair = Authority.create().issue("127.0.2.99")
+    Smtpd(namespace).write("/run/bed/sink.pem", "".join(pair))
+    machine = Machine.open(namespace, SIX, PLAIN, TIRED, BUSY, NO, SECURE, KEPT)
+    relays = {
+        "refused": "smtp+notls://127.0.2.31:26425",
+        "six": SIX.url(),
+        "plain": PLAIN.url("smtp+tls"),
+        "tired": TIRED.url(),
+        "busy": BUSY.url(),
+        "no": NO.url(),
+        "secure": SECURE.url("smtps"),
+        "kept": KEPT.url("smtps", "kept"),
+        "gone": "smtp://gone.invalid:2525",
+        "unreachable": "smtp://[2001:db8:9::1]:25",
+    }
+    lines = []
+    for name, url in relays.items():
+        options = "auth <words> tls no-verify" if name == "kept" else ""
+        lines += [
+            f'action "{name}" relay host "{url}" {options}',
+            f'match from any for domain "{name}.test" action "{name}"',
+        ]
+    machine.configure('table words { "kept" = "user:another" }', *lines)
+    machine.start([], NEVER)
+    for name in relays:
+        machine.send(domain=f"{name}.test")
+
+    def ended() -> int:
+        return sum(isinstance(told, Delivered | Waits | Bounced) for told in machine.told())
+
+    # The bounce of what was refused has no rule to go by.
+    machine.until(lambda: ended() >= len(relays), "all tried")
+    told = machine.told()
+    failed = {
+        (each.place, each.port): each for each in told if isinstance(each, Failed) and each.port
+    }
+    assert failed == {
+        (each.place, each.port): each
+        for each in (
+            Failed("127.0.2.31", 26425, Cause.REFUSED),
+            Failed(PLAIN.address, 26425, Cause.STARTTLS_MISSING),
+            Failed(TIRED.address, 26425, Cause.NO_BANNER, 554),
+            Failed(SECURE.address, 26425, Cause.CERTIFICATE),
+            Failed(KEPT.address, 26425, Cause.AUTH_REFUSED, 535),
+            Failed("gone.invalid", 2525, Cause.NO_ADDRESS),
+            Failed("2001:db8:9::1", 25, Cause.UNREACHABLE),
+        )
+    }
+    waits = {each.place: each.unconnected for each in told if isinstance(each, Waits)}
+    assert waits == {
+        "127.0.2.31": True,
+        PLAIN.address: True,
+        TIRED.address: True,
+        BUSY.address: False,
+        SECURE.address: True,
+        KEPT.address: True,
+        "gone.invalid": True,
+        "2001:db8:9::1": True,
+    }
+    assert [each.place for each in told if isinstance(each, Delivered)] == ["::1"]
+    assert sum(isinstance(each, Bounced) for each in told) == 1
+    hosts = {(load["host"], load["port"]) for load in machine.agent.call("loads")}
+    assert ("::1", SIX.port) in hosts
