@@ -1,0 +1,198 @@
+"""Which envelopes are hurried on, how fast, and what is asked of smtpctl for it."""
+
+from pathlib import Path
+
+import pytest
+
+from app.agent.daemon_log import Waits
+from app.agent.last_tries import LastTries, is_queued
+from app.agent.reschedule import A_SECOND, AGAIN_S, Rescheduler
+from app.agent.smtpctl import DisabledRoute, NoAnswer, RelayLoad, Smtpctl
+
+pytestmark = [pytest.mark.io, pytest.mark.anyio]
+
+A, B = "192.0.2.1", "192.0.2.2"
+RELAYS = """\
+[relay:127.0.1.11,port=26025,smtp+notls,mx] refcount=2 ntask=3 nconn=1 lastconn=0s timeout=1s wait=connector
+  connector [] refcount=0 nconn=1 lastconn=0s timeout=5s flags=WAIT
+[relay:[::1],port=465,smtps,auth=words:kept,mx] refcount=1 ntask=0 nconn=2 lastconn=1s timeout=- wait=
+  connector [] refcount=0 nconn=2 lastconn=0s timeout=5s flags=
+"""
+ROUTES = """\
+1. [] <-> 192.0.2.1 (a.test) ND-- nconn=0 nerror=0 penalty=1 timeout=14s
+2. [] <-> 192.0.2.2 (b.test) ---- nconn=1 nerror=0 penalty=0 timeout=-
+3. [192.0.2.9] <-> [2001:db8::1] (x) ND-- nconn=0 () ---- nconn=0) ND-- nconn=0 nerror=0 penalty=1 timeout=3600s
+4. [] <-> 192.0.2.1 (a) ---- nconn=1 nerror=0 penalty=0 timeout=-) -D-- nconn=0 nerror=0 penalty=9 timeout=1s
+"""
+
+
+def waits(number: int, place: str = A, *, unconnected: bool = True) -> Waits:
+    return Waits(f"{number:016x}", place, unconnected)
+
+
+class Smtpd:
+    """A program in smtpctl's place that keeps what it was asked."""
+
+    def __init__(self, directory: Path) -> None:
+        self._asked = directory / "asked"
+        self._program = directory / "smtpctl"
+        (directory / "relays").write_text(RELAYS)
+        (directory / "routes").write_text(ROUTES)
+        self.answer(f'echo "$*" >>{self._asked}; [ "$1" != show ] || cat {directory}/"$2"')
+        self.ctl = Smtpctl(self._program)
+
+    def answer(self, script: str) -> None:
+        self._program.write_text(f"#!/bin/sh\n{script}\n")
+        self._program.chmod(0o755)
+
+    @property
+    def asked(self) -> list[str]:
+        return self._asked.read_text().splitlines() if self._asked.exists() else []
+
+
+class Clock:
+    """Time that only a pause moves on."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def smtpd(tmp_path: Path) -> Smtpd:
+    return Smtpd(tmp_path)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tries() -> LastTries:
+    return LastTries()
+
+
+@pytest.fixture
+def rescheduler(smtpd: Smtpd, tries: LastTries, clock: Clock) -> Rescheduler:
+    return Rescheduler(smtpd.ctl, tries, clock=clock, pause=clock.pause)
+
+
+async def test_those_that_met_nobody_there_are_tried_by_their_ids(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    for each in (waits(1), waits(2, B), waits(3, unconnected=False), waits(4)):
+        tries.note(each)
+    assert rescheduler.hurry([A]) == 2
+    await rescheduler.work_off()
+    assert smtpd.asked == [f"schedule {1:016x}", f"schedule {4:016x}"]
+
+
+async def test_no_more_than_so_many_a_second(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
+):
+    for number in range(A_SECOND):
+        tries.note(waits(number))
+    rescheduler.hurry([A])
+    began = clock.now
+    await rescheduler.work_off()
+    assert len(smtpd.asked) == A_SECOND
+    assert clock.now - began == pytest.approx(1.0)
+
+
+async def test_one_that_fails_again_is_not_hurried_again_at_once(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
+):
+    """Else a message that finds only relays that are down would run in a circle."""
+    tries.note(waits(1))
+    for _ in range(3):
+        rescheduler.hurry([A])
+        await rescheduler.work_off()
+        tries.note(waits(1))
+    assert len(smtpd.asked) == 1
+    clock.now += AGAIN_S
+    assert rescheduler.hurry([A]) == 1
+
+
+async def test_one_that_has_left_is_not_asked_for(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    tries.note(waits(1))
+    rescheduler.hurry([A])
+    tries.forget(f"{1:016x}")
+    await rescheduler.work_off()
+    assert smtpd.asked == []
+
+
+async def test_what_smtpd_could_not_be_asked_is_asked_later(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    tries.note(waits(1))
+    rescheduler.hurry([A])
+    smtpd.answer("exit 1")
+    await rescheduler.work_off()
+    assert rescheduler.hurry([A]) == 1
+
+
+async def test_nothing_but_an_envelope_can_be_scheduled(smtpd: Smtpd):
+    for wrong in ("all", "", "548830ab", "548830ab5987ee88 all", "--"):
+        with pytest.raises(AssertionError):
+            await smtpd.ctl.schedule(wrong)
+    assert smtpd.asked == []
+
+
+async def test_only_routes_that_are_off_and_lead_there_are_resumed(
+    smtpd: Smtpd, rescheduler: Rescheduler
+):
+    assert await smtpd.ctl.disabled_routes() == [
+        DisabledRoute("1", A),
+        DisabledRoute("3", "2001:db8::1"),
+        DisabledRoute("4", A),
+    ]
+    await rescheduler.resume([A, "a.test"])
+    assert smtpd.asked[1:] == ["show routes", "resume route 1", "resume route 4"]
+
+
+async def test_loads_are_read(smtpd: Smtpd):
+    assert await smtpd.ctl.loads() == [
+        RelayLoad("127.0.1.11", 26025, 3, 1),
+        RelayLoad("::1", 465, 0, 2),
+    ]
+
+
+async def test_there_may_be_any_number_of_relays(smtpd: Smtpd, tmp_path: Path):
+    (tmp_path / "relays").write_text(RELAYS * 2_000)
+    assert len(await smtpd.ctl.loads()) == 4_000
+
+
+async def test_no_smtpd_is_not_the_same_as_no_load(smtpd: Smtpd):
+    smtpd.answer("echo 'smtpctl: smtpd does not seem to be running' >&2; exit 1")
+    with pytest.raises(NoAnswer):
+        await smtpd.ctl.loads()
+
+
+def test_the_newest_tries_are_kept():
+    tries = LastTries(most=3)
+    for number in range(5):
+        tries.note(waits(number))
+    assert tries.envelopes() == [f"{number:016x}" for number in (2, 3, 4)]
+    assert (tries.count([A]), tries.count([B])) == (3, 0)
+    tries.note(waits(2, B))
+    assert (tries.count([A]), tries.count([B]), tries.count([A, B])) == (2, 1, 3)
+    for envelope in tries.envelopes():
+        tries.forget(envelope)
+    tries.forget("never seen")
+    assert (len(tries), tries._at) == (0, {})
+
+
+def test_an_envelope_is_looked_for_where_smtpd_keeps_it(tmp_path: Path):
+    path = tmp_path / "queue/0a/0a0b0c0d/0a0b0c0d00000001"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    queued = is_queued(tmp_path)
+    assert queued("0a0b0c0d00000001")
+    assert not queued("0a0b0c0d00000002")
