@@ -173,6 +173,8 @@ def test_no_more_than_so_many_at_once(world: World):
     while world.health.wait_s() is not None:
         looking += world.next_look()
     assert len(looking) == PACE.at_once
+    world.now += 1
+    assert world.health.begin() == []
     world.health.found(looking[0], UP)
     assert len(world.next_look()) == 1
     assert world.health.wait_s() is None

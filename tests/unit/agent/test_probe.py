@@ -298,6 +298,53 @@ async def test_networks_are_left_out_by_what_the_name_resolves_to():
     assert heard == []
 
 
+async def test_the_address_that_was_checked_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A name server may answer otherwise a moment later."""
+    answers = [["192.0.2.1", "127.0.0.1"], ["169.254.169.254"]]
+    asked = []
+
+    def answer(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        return [(2, 1, 6, "", (text, port)) for text in answers[len(asked) - 1]]
+
+    monkeypatch.setattr("socket.getaddrinfo", answer)
+    async with listening(Peer()) as port:
+        url = parse_relay_url(f"smtp://rebinding.test:{port}")
+        found = await probe(url, leave_out=(ip_network("192.0.2.0/24"),))
+    assert found == Found(RelayHealth.UP, addresses=(ip_address("192.0.2.1"), LOCAL))
+    assert asked == ["rebinding.test"]
+
+
+async def test_a_relay_with_an_address_that_is_not_probed_is_never_called_down(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """smtpd would try that one as well."""
+    monkeypatch.setattr(
+        "socket.getaddrinfo",
+        lambda _host, port, **_: [
+            (2, 1, 6, "", (text, port)) for text in ("169.254.1.1", "127.0.0.1")
+        ],
+    )
+    async with listening(Peer()) as port:
+        pass
+    found = await probe(parse_relay_url(f"smtp://two.test:{port}"))
+    assert (found.state, found.cause) == (RelayHealth.UNKNOWN, None)
+
+
+async def test_of_several_addresses_one_is_enough(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "socket.getaddrinfo",
+        lambda _host, port, **_: [
+            (2, 1, 6, "", (text, port)) for text in ("127.0.0.9", "127.0.0.1")
+        ],
+    )
+    async with listening(Peer()) as port:
+        found = await probe(parse_relay_url(f"smtp://two.test:{port}"))
+    assert found.state is RelayHealth.UP
+
+
 async def test_a_missing_ca_is_no_fault_of_the_relay(tmp_path: Path):
     with pytest.raises(CannotProbe):
         await look(1, "smtps", ca_file=tmp_path / "gone.pem")
