@@ -56,7 +56,8 @@ class Beside:
             await asyncio.sleep(0.05)
         self.pool = {(relay_map, name): url for relay_map, name, url in relays}
         self.health.use(
-            InUse(relay_map, name, parse_relay_url(url)) for relay_map, name, url in relays
+            InUse(relay_map, name, parse_relay_url(url), verify=False)
+            for relay_map, name, url in relays
         )
         self._go(self.health.run())
 
