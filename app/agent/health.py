@@ -138,7 +138,7 @@ class Health:
             self._watched[new] = _Watched(since=epoch, due=now)
             self._place(new, frozenset({_place_of(new.url)}))
             self._put(new, now)
-        self._tell_if_changed()
+        self._tell_of_all()
 
     def relays(self) -> list[InUse]:
         """Those in use."""
@@ -195,6 +195,7 @@ class Health:
         watched = self._watched.get(target)
         if watched is None:
             return
+        before = watched.state
         if found.addresses:
             places = {str(address) for address in found.addresses}
             self._place(target, frozenset({_place_of(target.url), *places}))
@@ -205,7 +206,7 @@ class Health:
         else:
             self._count(watched, found)
         self._again(target, watched)
-        self._tell_if_changed()
+        self._tell_of(target, before)
 
     # --- what the daemon says ----------------------------------------------------------------
 
@@ -284,14 +285,27 @@ class Health:
         with_login = [target for target in targets if target.url.credential is not None]
         if len({target.url.credential for target in with_login}) == 1:
             for target in with_login:
-                self._refuse(self._watched[target], reply)
-            self._tell_if_changed()
+                watched = self._watched[target]
+                before = watched.state
+                self._refuse(watched, reply)
+                self._tell_of(target, before)
 
-    def _tell_if_changed(self) -> None:
+    def _tell_of(self, target: Target, before: RelayHealth) -> None:
+        """Tell if a target has become down, or is so no more."""
+        state = self._watched[target].state
+        if (state is RelayHealth.DOWN) != (before is RelayHealth.DOWN):
+            names = frozenset(relay.name for relay in self._of[target])
+            is_down = state is RelayHealth.DOWN
+            self._down = self._down | names if is_down else self._down - names
+            self._tell(self._down)
+
+    def _tell_of_all(self) -> None:
+        """Tell if other relays are down now that others are in use."""
         down = frozenset(
-            name
-            for name, relay in self._relays.items()
-            if self._watched[target_of(relay)].state is RelayHealth.DOWN
+            relay.name
+            for target, watched in self._watched.items()
+            if watched.state is RelayHealth.DOWN
+            for relay in self._of[target]
         )
         if down != self._down:
             self._down = down
