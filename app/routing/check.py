@@ -4,7 +4,7 @@ An error refuses the write that makes it; a warning does not. A finding names ou
 repeats no other text that somebody sent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ from app.routing.errors import Fault
 from app.routing.names import host_address
 from app.routing.next_hop import NextHop, ViaMap, ViaMx, ViaTable
 from app.routing.overlaps import overlapping, shadowed
+from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import RelayAction, Rule, faults_of
@@ -21,6 +22,7 @@ from app.routing.uses import Place, ends_of, places
 LONGEST_HOST = 64
 """OpenSMTPD on Linux keeps a host name in HOST_NAME_MAX + 1 octets and cannot take more."""
 
+ALL_DOWN = "all-down"
 _STARTTLS_PORTS = frozenset({25, 587})
 _OLD_SSL = ("ssl", "secure")
 
@@ -244,6 +246,12 @@ def _maps_at_rest(table: RoutingTable, down: frozenset[StateKey]) -> Iterator[Fi
         if not active:
             detail = "every relay is out of service: mail for this map waits"
             yield _warning("all-out", subject, "/relays", detail)
-        elif all((relay_map.name, relay.name) in down for relay in active):
+        elif is_all_down(table, relay_map, down):
             detail = "every relay in service is down: health is ignored for this map"
-            yield _warning("all-down", subject, "/relays", detail)
+            yield _warning(ALL_DOWN, subject, "/relays", detail)
+
+
+def is_all_down(table: RoutingTable, relay_map: RelayMap, down: Container[StateKey]) -> bool:
+    """Whether a map has relays in service, and health says that none of them gets anything."""
+    active = table.active_relays(relay_map)
+    return bool(active) and all((relay_map.name, relay.name) in down for relay in active)

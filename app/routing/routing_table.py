@@ -41,6 +41,11 @@ class RoutingTable:
         enabled = (rule for rule in self.rules.values() if rule.enabled)
         object.__setattr__(self, "ordered", tuple(sorted(enabled, key=lambda rule: rule.order)))
 
+    def has_relay(self, relay_map: str, relay: str) -> bool:
+        """Whether there is such a map, with such a relay in it."""
+        found = self.maps.get(relay_map)
+        return found is not None and found.relay(relay) is not None
+
     def is_out(self, relay_map: str, relay: str) -> bool:
         """Whether that relay is out of service."""
         return (relay_map, relay) in self.states

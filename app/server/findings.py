@@ -1,11 +1,13 @@
-"""Every finding of the routing as it is: the core's, and what each MTA of the fleet cannot do."""
+"""Every finding of the routing as it is: the core's, what MTAs cannot do, what is down there."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 
 from app.render.opensmtpd.rows import Ability
-from app.routing.check import Finding, Severity, findings
-from app.routing.routing_table import RoutingTable
+from app.routing.change import Kind, Subject
+from app.routing.check import ALL_DOWN, Finding, Severity, findings, is_all_down
+from app.routing.routing_table import RoutingTable, StateKey
 from app.server.fleet import Fleet
 from app.server.judge import Judge
 
@@ -15,12 +17,18 @@ Found = Mapping[str, tuple[Finding, ...]]
 
 
 class FindingBook:
-    """Finds once for each routing and each fleet; the newest result is remembered."""
+    """Finds once for each routing and each fleet; the newest result is remembered.
 
-    def __init__(self, fleet: Fleet, judge: Judge) -> None:
+    What is down changes by the minute and is looked at each time.
+    """
+
+    def __init__(self, fleet: Fleet, judge: Judge, now: Callable[[], datetime]) -> None:
         self._fleet = fleet
         self._judge = judge
+        self._now = now
         self._key: tuple[RoutingTable, Mapping[str, Ability]] | None = None
+        self._lasting: tuple[Finding, ...] = ()
+        self._down: Mapping[str, frozenset[StateKey]] = {}
         self._found: tuple[Finding, ...] = ()
         self._by_subject: dict[str, tuple[Finding, ...]] = {}
         self._at_work = asyncio.Lock()
@@ -35,7 +43,17 @@ class FindingBook:
         await self._look(table)
         return self._by_subject
 
-    async def not_expressible(self, table: RoutingTable) -> tuple[Finding, ...]:
+    async def of_mtas(self, table: RoutingTable) -> tuple[Finding, ...]:
+        """What single MTAs cannot do of a routing, and what is down there."""
+        return (*await self._not_expressible(table), *_all_down(table, self._down_now()))
+
+    def _down_now(self) -> Mapping[str, frozenset[StateKey]]:
+        """The relays that are down, by each MTA that sees some so."""
+        now = self._now()
+        seen = ((mta, self._fleet.sight(mta, now).down) for mta in self._fleet.names())
+        return {mta: down for mta, down in seen if down}
+
+    async def _not_expressible(self, table: RoutingTable) -> tuple[Finding, ...]:
         """What each MTA cannot do of a routing, by what its agent last said."""
         abilities = self._fleet.abilities()
         known = await self._judge.reasons(table, abilities.values())
@@ -48,14 +66,28 @@ class FindingBook:
 
     async def _look(self, table: RoutingTable) -> None:
         async with self._at_work:
-            abilities = self._fleet.abilities()
-            if self._key is not None and self._key[0] is table and self._key[1] == abilities:
+            abilities, down = self._fleet.abilities(), self._down_now()
+            key = (table, abilities)
+            known = self._key is not None and self._key[0] is table and self._key[1] == abilities
+            if known and self._down == down:
                 return
-            # In a thread: with thousands of rules it takes a second, and questions go on.
-            own = await asyncio.to_thread(findings, table)
-            self._found = (*own, *await self.not_expressible(table))
+            if not known:
+                # In a thread: with thousands of rules it takes a second, and questions go on.
+                own = await asyncio.to_thread(findings, table)
+                self._lasting = (*own, *await self._not_expressible(table))
+            self._found = (*self._lasting, *_all_down(table, down))
             self._by_subject = _by_subject(self._found)
-            self._key = (table, abilities)
+            self._key, self._down = key, down
+
+
+def _all_down(table: RoutingTable, down: Mapping[str, frozenset[StateKey]]) -> Iterator[Finding]:
+    """Each map all of whose relays in service are down at an MTA, which then ignores health."""
+    detail = "every relay in service is down, as this MTA sees it: it ignores health for this map"
+    for mta, keys in down.items():
+        for name in sorted({name for name, _ in keys} & table.maps.keys()):
+            if is_all_down(table, table.maps[name], keys):
+                subject = str(Subject(Kind.RELAY_MAP, name))
+                yield Finding(ALL_DOWN, Severity.WARNING, subject, "/relays", detail, mta=mta)
 
 
 def _by_subject(found: Iterable[Finding]) -> dict[str, tuple[Finding, ...]]:

@@ -12,9 +12,11 @@ from app.observe import Metrics
 from app.render.opensmtpd.rows import Ability
 from app.routing.errors import ControlError, Unknown
 from app.routing.names import IPAddress
+from app.routing.routing_table import RoutingTable
 from app.server.lines import Pin
+from app.server.sight import BLIND, Served, Sight, Trail, sight_of
 from app.server.storage import MtaRow, ReportRow, Store
-from app.wire import MtaState, Report
+from app.wire import MtaState, RelayHealth, Report
 
 HEARD_WITHIN = timedelta(seconds=90)
 """An agent reports every 30 s: three in a row are lost before an MTA counts as unknown."""
@@ -76,7 +78,7 @@ def standing_of(
         return Standing(MtaState.NEVER_SEEN, wanted, push, None, detail)
     said = report.report
     state, detail = said.state, said.detail
-    if now - report.seen_at > HEARD_WITHIN:
+    if not is_heard(report, now):
         state, detail = MtaState.UNKNOWN, "its agent has fallen silent"
     elif said.behind_me:
         state = MtaState.BEHIND
@@ -84,6 +86,11 @@ def standing_of(
     elif state in {MtaState.LIVE, MtaState.BEHIND}:
         state = MtaState.LIVE if _serves(said, wanted, history) else MtaState.BEHIND
     return Standing(state, wanted, push, report, detail)
+
+
+def is_heard(report: ReportRow, now: datetime) -> bool:
+    """Whether the agent that said this is still taken to be there."""
+    return now - report.seen_at <= HEARD_WITHIN
 
 
 def _serves(said: Report, wanted: Pin | None, history: str) -> bool:
@@ -114,11 +121,16 @@ class Fleet:
         self._mtas: dict[str, MtaRow] = {}
         self._reports: dict[str, ReportRow] = {}
         self._addresses: dict[str, tuple[ReportRow, frozenset[IPAddress]]] = {}
+        self._sights: dict[str, tuple[ReportRow, Sight]] = {}
+        self._trails: dict[str, Trail] = {}
         self._take(mtas, reports)
 
     def _take(self, mtas: Iterable[MtaRow], reports: Iterable[ReportRow]) -> None:
         self._mtas = {mta.name: mta for mta in mtas}
         self._reports = {row.mta: row for row in reports if row.mta in self._mtas}
+        self._trails = {mta: self._trails.get(mta, Trail()) for mta in self._mtas}
+        for row in self._reports.values():
+            self._trails[row.mta].note(row)
 
     @classmethod
     async def start(cls, store: Store) -> "Fleet":
@@ -158,19 +170,55 @@ class Fleet:
             self._addresses[mta] = (row, found)
         return found
 
+    def sight(self, mta: str, now: datetime) -> Sight:
+        """The relays as an MTA sees them now; none once its agent has fallen silent.
+
+        Raises:
+            Unknown: there is no such MTA.
+        """
+        row = self.report(mta)
+        if row is None or not is_heard(row, now):
+            return BLIND
+        read, found = self._sights.get(mta, (None, BLIND))
+        if read is not row:
+            found = sight_of(row.report)
+            self._sights[mta] = (row, found)
+        return found
+
+    def last_minute(self, mta: str) -> frozenset[Served] | None:
+        """All that an MTA served in the minute before its last report; None: not known.
+
+        Raises:
+            Unknown: there is no such MTA.
+        """
+        self.report(mta)
+        trail = self._trails.get(mta)
+        return None if trail is None else trail.last_minute()
+
     def abilities(self) -> Mapping[str, Ability]:
         """What each MTA that has said its version can do, by MTA, in order."""
         said = ((name, ability_of(self._reports[name].report)) for name in sorted(self._reports))
         return {name: ability for name, ability in said if ability is not None}
 
-    def measure(self, metrics: Metrics, now: datetime) -> None:
-        """Set the gauges of each MTA that was heard of."""
+    def measure(self, metrics: Metrics, now: datetime, table: RoutingTable) -> None:
+        """Set the gauges of each MTA that was heard of.
+
+        Args:
+            metrics: whose gauges.
+            now: the server's time.
+            table: the routing as it is: relays that are not in it are not measured.
+        """
         metrics.mta_observed_revision.clear()
         metrics.mta_seen_seconds.clear()
+        metrics.relay_up.clear()
         for name, row in self._reports.items():
             metrics.mta_seen_seconds.labels(name).set((now - row.seen_at).total_seconds())
             if row.report.observed is not None:
                 metrics.mta_observed_revision.labels(name).set(row.report.observed.revision)
+            for (relay_map, relay), seen in self.sight(name, now).relays.items():
+                if seen.state is not RelayHealth.UNKNOWN and table.has_relay(relay_map, relay):
+                    up = seen.state is RelayHealth.UP
+                    metrics.relay_up.labels(name, relay_map, relay).set(up)
 
     def joined(self, mta: MtaRow) -> None:
         """Note that an MTA was made or changed."""
@@ -181,6 +229,8 @@ class Fleet:
         self._mtas.pop(mta, None)
         self._reports.pop(mta, None)
         self._addresses.pop(mta, None)
+        self._sights.pop(mta, None)
+        self._trails.pop(mta, None)
 
     def is_younger(self, mta: str, at: datetime) -> bool:
         """Whether something of that time concerns this MTA, and not one before of that name."""
@@ -208,6 +258,7 @@ class Fleet:
         """Note a report."""
         if row.mta in self._mtas:
             self._reports[row.mta] = row
+            self._trails.setdefault(row.mta, Trail()).note(row)
 
 
 def addresses_of(report: Report) -> tuple[IPAddress, ...]:

@@ -17,8 +17,10 @@ from app.observe import Metrics, event, failure, start_log
 from app.server.api.app import create_app
 from app.server.api.services import Options, Services
 from app.server.api.token_book import TokenBook
+from app.server.confirmed import Confirmed
 from app.server.connection import Connection
 from app.server.dns import MxResolver
+from app.server.draining import Draining
 from app.server.edit import Editor, utc_now
 from app.server.findings import FindingBook
 from app.server.fleet import Fleet
@@ -152,12 +154,15 @@ async def _services(
     fleet = await Fleet.start(store)
     pins = Pins(store, editor.live, editor.table_at)
     judge = Judge()
+    pushes = Pushes(store, editor.live, fleet, pins, judge, metrics=metrics, now=now)
     return Services(
         store=store,
         editor=editor,
         fleet=fleet,
-        pushes=Pushes(store, editor.live, fleet, pins, judge, metrics=metrics, now=now),
-        findings=FindingBook(fleet, judge),
+        confirmed=Confirmed(editor.live, fleet, editor.table_at),
+        pushes=pushes,
+        draining=Draining(store, fleet, pushes.wished, now),
+        findings=FindingBook(fleet, judge, now),
         tokens=TokenBook(store, now),
         resolver=MxResolver(settings.dns_servers),
         options=Options(

@@ -46,7 +46,7 @@ class Pins:
     ) -> None:
         self._store = store
         self._live = live
-        self.table_at = table_at
+        self._table_at = table_at
         self._pinned: dict[tuple[str, int], Pinned] = {}
 
     async def pin(self, push: PushRow) -> Pinned | None:
@@ -56,7 +56,7 @@ class Pins:
         key = (push.history, push.revision)
         if key not in self._pinned:
             try:
-                table = await self.table_at(push.revision)
+                table = await self._table_at(push.revision)
             except (RevisionPruned, Unknown):
                 failure("push-without-model", push=push.id, revision=push.revision)
                 return None

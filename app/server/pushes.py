@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from app.observe import Metrics, event, failure
-from app.routing.errors import RevisionMoved, Unknown
+from app.routing.errors import RevisionMoved
 from app.routing.routing_table import RoutingTable
 from app.server import lines
 from app.server.bell import Bell, until
@@ -277,21 +277,9 @@ class Pushes:
         pin = Pin(push.history, push.revision, "") if pinned is None else pinned.pin
         return standing_of(report, pin, push.id, history, self._now())
 
-    async def table_live(self, mta: str) -> RoutingTable | None:
-        """The routing that an MTA serves, as its agent saw it; None where that is not known.
-
-        Raises:
-            Unknown: there is no such MTA.
-            RevisionPruned: it serves a revision that was forgotten since.
-        """
-        row = self._fleet.report(mta)
-        observed = None if row is None else row.report.observed
-        if observed is None or observed.history != self._live.current().history:
-            return None
-        try:
-            return await self._pins.table_at(observed.revision)
-        except Unknown:  # an agent that says so is mistaken
-            return None
+    async def wished(self, mta: str) -> PushRow | None:
+        """The newest push that wants something of an MTA, with that line alone."""
+        return await self._wishes.of(mta)
 
     def left(self, mta: str) -> None:
         """Note that an MTA is gone, and let its agent's long poll go."""

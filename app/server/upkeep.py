@@ -13,7 +13,7 @@ from app.observe import start_log
 from app.routing.document import parse_line
 from app.routing.errors import ControlError, Invalid, Refused
 from app.server.api import faults
-from app.server.api.asking import ask
+from app.server.api.asking import ask, routing_for
 from app.server.api.auth import Scope
 from app.server.api.schemas.question import Question, ResolutionOut
 from app.server.edit import utc_now
@@ -148,6 +148,8 @@ def resolve(settings: ServerSettings, question: Mapping[str, object]) -> dict[st
     Raises:
         Invalid: it is no question.
         Unknown: it names an MTA that is not there.
+        NothingConfirmed: which routing that MTA serves is not known.
+        RevisionPruned: it serves a revision that was forgotten since.
     """
     try:
         asked = Question.model_validate(question)
@@ -159,9 +161,9 @@ def resolve(settings: ServerSettings, question: Mapping[str, object]) -> dict[st
 
     async def run() -> dict[str, object]:
         async with open_services(settings) as services:
-            snapshot = services.live.current()
-            resolution = await ask(services, snapshot, asked)
-            answer = ResolutionOut.of(resolution, snapshot.revision, explain=asked.explain)
+            table = await routing_for(services, asked.mta)
+            resolution = await ask(services, table, asked)
+            answer = ResolutionOut.of(resolution, table.revision, explain=asked.explain)
             return answer.model_dump(mode="json")
 
     return asyncio.run(run())

@@ -1,5 +1,7 @@
 """Conditional requests and dry runs (RFC 9110 13): nobody overwrites what they have not seen."""
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -80,16 +82,7 @@ async def test_what_is_no_list_of_tags_is_refused(
 
 
 async def test_the_settings_may_demand_a_precondition(services: Services, admin_token: str) -> None:
-    strict = Services(
-        findings=services.findings,
-        store=services.store,
-        editor=services.editor,
-        fleet=services.fleet,
-        pushes=services.pushes,
-        tokens=services.tokens,
-        resolver=services.resolver,
-        options=Options(require_if_match=True),
-    )
+    strict = replace(services, options=Options(require_if_match=True))
     transport = httpx.ASGITransport(app=create_app(strict))
     headers = {"Authorization": f"Bearer {admin_token}"}
     async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as api:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from app.settings import ServerSettings
+from tests.http.agents import Agent
 from tests.http.samples import PLAIN_MAP, TABLE, made, shop
 
 pytestmark = pytest.mark.anyio
@@ -22,6 +23,8 @@ QUESTIONS: list[dict[str, str | bool]] = [
     {"recipient": "joe@sample.example", "sender": "ann@table.example"},
     {"recipient": "joe@example.net", "sender": "nobody@elsewhere.example"},
     {"recipient": "no address"},
+    {"recipient": "joe@example.net", "sender": "ann@shop.example", "mta": "mx-head"},
+    {"recipient": "joe@example.net", "sender": "ann@shop.example", "mta": "mx-behind"},
 ]
 _DEEDS = ("open", "os.", "socket.", "sqlite3.", "subprocess.")
 
@@ -61,6 +64,12 @@ async def asked(api: httpx.AsyncClient) -> httpx.AsyncClient:
     await made(api, "tables/by-domain", TABLE)
     to_table = {"kind": "relay", "via": "table:by-domain"}
     await made(api, "rules/t", {"match": {"senders": ["table.example"]}, "action": to_table})
+    behind, newest = await Agent.of(api, "mx-behind"), await Agent.of(api, "mx-head")
+    await api.post("/v1/pushes")
+    await behind.apply()
+    await made(api, "rules/u", {"match": {"tags": ["x"]}, "action": to_table})
+    await api.post("/v1/pushes")
+    await newest.apply()
     for question in QUESTIONS:
         assert (await api.post("/v1/resolve", json=question)).status_code == 200
     return api

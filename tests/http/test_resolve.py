@@ -5,8 +5,10 @@ from collections import Counter
 import httpx
 import pytest
 
+from app.server.api.services import Services
 from tests.http.agents import Agent
-from tests.http.samples import PLAIN_MAP, RELAY_MAP, bearer, head, made, pointers, shop
+from tests.http.conftest import Clock
+from tests.http.samples import PLAIN_MAP, RELAY_MAP, RULE, bearer, head, made, pointers, shop
 
 pytestmark = pytest.mark.anyio
 
@@ -197,6 +199,8 @@ async def test_the_accept_header_chooses(api: httpx.AsyncClient, accept: str, fo
 async def test_an_mta_knows_its_own_addresses(api: httpx.AsyncClient) -> None:
     await shop(api)
     agent = await Agent.of(api, "mx-out-1")
+    await api.post("/v1/pushes")
+    await agent.apply()
     await agent.tell(addresses=["192.0.2.9", "2001:db8::9"])
     assert (await ask(api, client="192.0.2.9"))["outcome"] == "unrouted"
     assert (await ask(api, client="192.0.2.9", mta="mx-out-1"))["outcome"] == "relay"
@@ -204,6 +208,109 @@ async def test_an_mta_knows_its_own_addresses(api: httpx.AsyncClient) -> None:
     assert (await ask(api, client="127.0.0.1"))["outcome"] == "relay"
     unknown = await api.post("/v1/resolve", json=QUESTION | {"mta": "none"})
     assert unknown.status_code == 404
+
+
+async def test_an_mta_answers_by_the_revision_in_force_there(api: httpx.AsyncClient) -> None:
+    await shop(api)
+    first = await Agent.of(api, "mx-out-1")
+    second = await Agent.of(api, "mx-out-2")
+    await api.post("/v1/pushes")
+    served = (await first.apply()).revision
+    await made(api, "relay-maps/mxmap", PLAIN_MAP)
+    await made(api, "relay-maps/mxmap/relays/b.example/state", {"state": "out"})
+    await api.post("/v1/pushes", json={"mtas": ["mx-out-2"]})
+    await second.apply()
+    newest = await head(api)
+    await made(api, "rules/other", {"match": {"tags": ["x"]}, "action": {"kind": "reject"}})
+    for _ in range(2):
+        old = await ask(api, mta="mx-out-1", draw=0)
+        assert (old["revision"], old["relay"]) == (served, "mx1")
+        new = await ask(api, mta="mx-out-2", draw=1)
+        assert (new["revision"], new["relay"]) == (newest, "a.example")
+    assert (await ask(api, draw=1))["revision"] == await head(api)
+    await api.post("/v1/pushes")
+    await first.apply()
+    now = await ask(api, mta="mx-out-1", draw=1)
+    assert (now["revision"], now["relay"]) == (await head(api), "a.example")
+
+
+async def test_a_relay_that_is_down_at_an_mta_gets_nothing_there(
+    api: httpx.AsyncClient, clock: Clock
+) -> None:
+    await shop(api)
+    agent, other = await Agent.of(api, "mx-out-1"), await Agent.of(api, "mx-out-2")
+    await api.post("/v1/pushes")
+    await agent.apply()
+    await other.apply()
+    down = {"relay_map": "mxmap", "relay": "mx1", "state": "down", "since": 1, "cause": "refused"}
+    await agent.tell(live=True, relays=[down])
+
+    async def relays(**question: object) -> list[tuple[object, object]]:
+        candidates = (await ask(api, draw=0, **question))["candidates"]
+        assert isinstance(candidates, list)
+        return [(each["relay"], each["share"]) for each in candidates]
+
+    both = [("mx1", 0.75), ("mx2", 0.25)]
+    assert await relays(mta="mx-out-1") == [("mx2", 1.0)]
+    assert await relays(mta="mx-out-2") == await relays() == both
+    await agent.tell(live=True, relays=[down, down | {"relay": "mx2"}])
+    assert await relays(mta="mx-out-1") == both, "all down is as good as none"
+    await agent.tell(live=False, relays=[down])
+    assert await relays(mta="mx-out-1") == both, "static files know no health"
+    await agent.tell(live=True, relays=[down])
+    clock.move(seconds=90)
+    assert await relays(mta="mx-out-1") == [("mx2", 1.0)]
+    clock.move(seconds=1)
+    assert await relays(mta="mx-out-1") == both, "nobody has said so of late"
+
+
+async def test_an_mta_that_confirmed_nothing_is_no_answer(api: httpx.AsyncClient) -> None:
+    await made(api, "relay-maps/mxmap", PLAIN_MAP)
+    await made(api, "rules/shop-out", RULE)
+    agent = await Agent.of(api, "mx-out-1")
+
+    async def refused() -> str:
+        answer = await api.post("/v1/resolve", json=QUESTION | {"mta": "mx-out-1"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "nothing-confirmed")
+        return str(answer.json()["detail"])
+
+    assert "no agent has reported" in await refused()
+    await agent.tell()
+    assert "push to it" in await refused()
+    await api.post("/v1/pushes")
+    await agent.apply()
+    assert (await ask(api, mta="mx-out-1"))["outcome"] == "relay"
+    assert agent.observed is not None
+    agent.observed = agent.observed.model_copy(update={"history": "another"})
+    await agent.tell()
+    assert "another history" in await refused()
+    agent.observed = agent.observed.model_copy(
+        update={"history": (await status(api))["wanted"]["history"], "revision": 99}
+    )
+    await agent.tell()
+    assert "does not have" in await refused()
+
+
+async def test_an_mta_on_a_pruned_revision_says_so(
+    api: httpx.AsyncClient, services: Services, clock: Clock
+) -> None:
+    await shop(api)
+    agent = await Agent.of(api, "mx-out-1")
+    await api.post("/v1/pushes")
+    await agent.apply()
+    await made(api, "relay-maps/mxmap", PLAIN_MAP)
+    await made(api, "relay-maps/mxmap", RELAY_MAP)
+    await api.post("/v1/pushes")  # what an MTA is to serve is kept, and this one lags behind
+    clock.move(days=1)
+    await services.store.prune(1, clock())
+    answer = await api.get("/v1/resolve", params={**QUESTION, "mta": "mx-out-1"})
+    assert (answer.status_code, answer.json()["code"]) == (410, "revision-pruned")
+
+
+async def status(api: httpx.AsyncClient) -> dict[str, dict[str, object]]:
+    answer = await api.get("/v1/mtas/mx-out-1/status")
+    found: dict[str, dict[str, object]] = answer.json()
+    return found
 
 
 async def test_a_question_stores_nothing_and_needs_its_scope_alone(

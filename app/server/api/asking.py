@@ -8,39 +8,58 @@ from app.routing.envelope import LOOPBACK, Envelope, Undeliverable, parse_client
 from app.routing.names import IPAddress
 from app.routing.resolve import resolve
 from app.routing.route import Draw, MxNeeded, NeverDelivered, Resolution
+from app.routing.routing_table import RoutingTable, StateKey
 from app.server.api.outcome import outcome_of
 from app.server.api.schemas.question import Question
 from app.server.api.services import Services
-from app.server.live import Live, Snapshot
+from app.server.live import Live
 
 _CHANCE = Random()  # noqa: S311  spreads load; nobody is harmed who guesses it
 
 
-async def ask(services: Services, snapshot: Snapshot, question: Question) -> Resolution:
+async def routing_for(services: Services, mta: str | None) -> RoutingTable:
+    """The routing that a question is asked of: the newest, or the one that an MTA confirmed.
+
+    Raises:
+        Unknown: there is no such MTA.
+        NothingConfirmed: which routing it serves is not known.
+        RevisionPruned: it serves a revision that was forgotten since.
+    """
+    if mta is None:
+        return services.live.current().table
+    return await services.confirmed.of(mta)
+
+
+async def ask(services: Services, table: RoutingTable, question: Question) -> Resolution:
     """Where the envelope of a question goes, by one state of routing.
+
+    With an MTA in the question: with its addresses, and without the relays that are down there.
 
     Raises:
         Unknown: the question names an MTA that is not there.
     """
     began = perf_counter()
-    found = await _ask(services, snapshot, question)
+    found = await _ask(services, table, question)
     services.metrics.resolve_seconds.observe(perf_counter() - began)
     services.metrics.resolved.labels(outcome_of(found).value).inc()
     return found
 
 
-async def _ask(services: Services, snapshot: Snapshot, question: Question) -> Resolution:
-    own = services.fleet.addresses(question.mta) if question.mta else frozenset[IPAddress]()
+async def _ask(services: Services, table: RoutingTable, question: Question) -> Resolution:
+    own, down = frozenset[IPAddress](), frozenset[StateKey]()
+    if question.mta is not None:
+        own = services.fleet.addresses(question.mta)
+        down = services.fleet.sight(question.mta, services.now()).down
     try:
         envelope = envelope_of(question, own)
     except Undeliverable as refused:
         return NeverDelivered("bad-address", str(refused))
     draws = Draws(services.live, question.draw)
-    found = resolve(snapshot.table, envelope, frozenset(), draws.of)
+    found = resolve(table, envelope, down, draws.of)
     if not isinstance(found, MxNeeded):
         return found
     mx = await services.resolver.look_up(found.domain, draws.of("").uniform)
-    settled = resolve(snapshot.table, envelope, frozenset(), draws.of, mx)
+    settled = resolve(table, envelope, down, draws.of, mx)
     if isinstance(settled, MxNeeded):
         raise TypeError  # the core has the answer that it asked for
     return settled

@@ -97,6 +97,11 @@ MEANINGS: dict[str, Meaning] = {
         "No agent has reported for this MTA",
         "Its version and paths are not known yet. `?version=` does without.",
     ),
+    "nothing-confirmed": Meaning(
+        "Which routing the MTA serves is not known",
+        "With `mta` a question is answered by the revision that the agent of that MTA saw in force."
+        " Push to it first, or leave `mta` out to ask the newest routing.",
+    ),
     "no-mta": Meaning("There is no MTA to push to", "Put one to /v1/mtas first."),
     "push-refused": Meaning(
         "An MTA does not take what was pushed",

@@ -31,6 +31,7 @@ from app.server.api.refusals import (
 )
 from app.server.api.schemas.push import PushOut
 from app.server.api.strict_json import NotJson
+from app.server.confirmed import NothingConfirmed
 from app.server.fleet import AnotherAgent, MtaNeverSeen
 from app.server.push_errors import NoMta, NotTheHead, PushMissed
 from app.server.storage import LastAdmin, StorageDamaged, StorageTrouble
@@ -54,6 +55,7 @@ STATUS: dict[type[ControlError], int] = {
     LastAdmin: 409,
     AnotherAgent: 409,
     MtaNeverSeen: 409,
+    NothingConfirmed: 409,
     NoMta: 409,
     NotTheHead: 409,
     PushMissed: 424,

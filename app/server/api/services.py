@@ -9,7 +9,9 @@ from fastapi import Depends, Request
 
 from app.observe import Metrics
 from app.server.api.token_book import TokenBook
+from app.server.confirmed import Confirmed
 from app.server.dns import MxResolver
+from app.server.draining import Draining
 from app.server.edit import Editor, utc_now
 from app.server.findings import FindingBook
 from app.server.fleet import Fleet
@@ -44,7 +46,9 @@ class Services:
     store: Store
     editor: Editor
     fleet: Fleet
+    confirmed: Confirmed
     pushes: Pushes
+    draining: Draining
     findings: FindingBook
     tokens: TokenBook
     resolver: MxResolver

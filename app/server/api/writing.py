@@ -155,7 +155,7 @@ class Writing:
 
     async def noted(self, edited: Edited) -> Edited:
         """Note an edit in the headers; answers it with what MTAs cannot do of it as findings."""
-        beside = await self.services.findings.not_expressible(edited.snapshot.table)
+        beside = await self.services.findings.of_mtas(edited.snapshot.table)
         found = (*edited.findings, *beside)
         headers = self.response.headers
         headers["Relay-Revision"] = str(edited.snapshot.revision)

@@ -37,6 +37,7 @@ async def get_metrics(services: Control) -> Response:
     Scope: `routing:read`, where it needs one.
     """
     metrics = services.metrics
-    metrics.revision.set(services.live.current().revision)
-    services.fleet.measure(metrics, services.now())
+    table = services.live.current().table
+    metrics.revision.set(table.revision)
+    services.fleet.measure(metrics, services.now(), table)
     return Response(metrics.text(), media_type=MEDIA_TYPE)

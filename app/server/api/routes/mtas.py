@@ -9,6 +9,7 @@ from fastapi import Body, Path, Query, Response
 from pydantic import JsonValue
 
 from app.routing.errors import LimitReached, NameTaken, Unknown
+from app.routing.routing_table import RoutingTable
 from app.server.api import v1
 from app.server.api.auth import MtaWriter, Reader
 from app.server.api.dry_run import DELETED, DryRun, deleted
@@ -29,6 +30,7 @@ from app.server.api.schemas.mta import (
 from app.server.api.schemas.texts import Name
 from app.server.api.services import Control, Services
 from app.server.api.writing import patched, same_name
+from app.server.confirmed import NothingConfirmed
 from app.server.fleet import MtaNeverSeen, ability_of, version_of
 from app.server.preview import capability_rows, preview, preview_live, target_of
 from app.server.storage import MAX_MTAS, MtaRow
@@ -164,12 +166,20 @@ async def get_mta_preview(
     target = await asyncio.to_thread(target_of, said, table, version_of(version))
     if target is None:
         raise MtaNeverSeen
-    live = await services.pushes.table_live(mta)
+    live = await _table_live(services, mta)
     if said is not None and said.live:
         seen = await asyncio.to_thread(preview_live, target, table, live, said.actions)
     else:
         seen = await asyncio.to_thread(preview, target, table, live)
     return Preview.of(table.revision, seen, only_diff=diff)
+
+
+async def _table_live(services: Services, mta: str) -> RoutingTable | None:
+    """The routing that an MTA serves; None where that is not known."""
+    try:
+        return await services.confirmed.of(mta)
+    except NothingConfirmed:
+        return None
 
 
 def _row(mta: str, body: MtaIn, now: datetime) -> MtaRow:

@@ -109,6 +109,7 @@ class MtaStatus(Out):
 
     EXAMPLE: ClassVar[object] = {
         "state": "live",
+        "live": True,
         "wanted": {
             "push": 7,
             "history": "h3kqw2vn5c7y",
@@ -130,6 +131,8 @@ class MtaStatus(Out):
     }
 
     state: MtaState
+    live: bool
+    """Whether it asks the table program for each message; else its rules are in static files."""
     wanted: WantedOut | None
     observed: ObservedOut | None
     version: str | None
@@ -149,6 +152,7 @@ class MtaStatus(Out):
         said = None if row is None else row.report
         return cls(
             state=standing.state,
+            live=said is not None and said.live,
             wanted=None
             if wanted is None or standing.push is None
             else WantedOut(

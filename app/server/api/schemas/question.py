@@ -62,7 +62,8 @@ class Question(In):
     tag: Tag | None = None
     """Of the listener."""
     mta: Name | None = None
-    """On this MTA: its addresses are `local` too."""
+    """On this MTA: on the revision in force there, its addresses `local` too, relays that are down
+    there left out."""
     explain: bool = False
     """Answer which rules were tried, and why each did not match."""
     draw: DrawNumber | None = None
@@ -150,6 +151,7 @@ class ResolutionOut(Out):
 
     outcome: Outcome
     revision: int
+    """That the answer is of: the newest, or with `mta` the one in force there."""
     rule: str | None
     table: str | None
     relay_map: str | None
