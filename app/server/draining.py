@@ -105,9 +105,7 @@ def _not_out(key: StateKey, moved: frozenset[StateKey] | None) -> str | None:
     if moved is None:
         return "which routing it served during the last minute is not known"
     if key in moved:
-        return (
-            "it served the relay as active within the last minute, or is still to serve it so: push"
-        )
+        return "it has not served the relay as out for a whole minute: wait, and push if need be"
     return None
 
 

@@ -24,7 +24,7 @@ class Agent:
         self.name = name
         self.known = 0
         self.observed: Observed | None = None
-        self.version = "7.8.0"
+        self.version: str | None = "7.8.0"
 
     @classmethod
     async def of(cls, api: httpx.AsyncClient, mta: str, name: str = "agent-1") -> Self:
