@@ -1,12 +1,12 @@
 """How each MTA sees a relay, and whether a relay that is out can be deleted.
 
 It is safe to delete once nothing goes to it any more and nothing will: every MTA served it as out
-for a whole minute, is to serve nothing in which it is not, and said in a recent report that for a
-minute it had neither a session with it nor mail for it. Who says nothing, or does not know, is
-never a yes.
+for a whole minute, it was never active between what they serve and the newest routing, and a recent
+report of each said that for a minute there was neither a session with it nor mail for it. Who says
+nothing, or does not know, is never a yes.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from app.routing.routing_table import StateKey
 from app.server.fleet import Fleet, is_heard
 from app.server.live import Snapshot
 from app.server.sight import QUIET_FOR, Served, Sight
-from app.server.storage import PushRow, ReportRow, Store
+from app.server.storage import ReportRow, Store
 from app.wire import RelayHealth, RelaySeen
 
 
@@ -65,8 +65,8 @@ class Watch:
 
         Args:
             key: which.
-            moved: the relays that were, or are to be, in another state there than now; None where
-                that is not known.
+            moved: the relays that were, or may yet be, in another state there than now; None
+                where that is not known.
             out: whether the relay is out of service.
         """
         said = self.sight.relays.get(key)
@@ -112,17 +112,9 @@ def _not_out(key: StateKey, moved: frozenset[StateKey] | None) -> str | None:
 class Draining:
     """Asks the fleet about relays, and the journal where an MTA does not serve the head."""
 
-    def __init__(
-        self,
-        store: Store,
-        fleet: Fleet,
-        wished: Callable[[str], Awaitable[PushRow | None]],
-        now: Callable[[], datetime],
-    ) -> None:
-        """Put it together; `wished` is the newest push that wants something of an MTA."""
+    def __init__(self, store: Store, fleet: Fleet, now: Callable[[], datetime]) -> None:
         self._store = store
         self._fleet = fleet
-        self._wished = wished
         self._now = now
         self._read: dict[tuple[str, int, int], frozenset[StateKey]] = {}
 
@@ -150,11 +142,9 @@ class Draining:
     async def _moved(self, watch: Watch, snapshot: Snapshot) -> frozenset[StateKey] | None:
         if watch.served is None:
             return None
-        push = await self._wished(watch.mta)
-        meant = set(watch.served) | (set() if push is None else {(push.history, push.revision)})
-        if any(history != snapshot.history for history, _ in meant):
+        if any(history != snapshot.history for history, _ in watch.served):
             return None
-        revisions = {revision for _, revision in meant}
+        revisions = {revision for _, revision in watch.served}
         if max(revisions) > snapshot.revision:
             return None
         return await self._changed_since(min(revisions), snapshot)
@@ -164,14 +154,16 @@ class Draining:
         if revision == snapshot.revision:
             return frozenset()
         key = (snapshot.history, revision, snapshot.revision)
-        if key not in self._read:
-            try:
-                changes = await self._store.changes_since(revision, snapshot.revision)
-            except (RevisionPruned, Unknown):
-                return None
-            kept = {known: moved for known, moved in self._read.items() if known[2] == key[2]}
-            self._read = {**kept, key: frozenset(_moves(changes))}
-        return self._read[key]
+        if key in self._read:
+            return self._read[key]
+        try:
+            changes = await self._store.changes_since(revision, snapshot.revision)
+        except (RevisionPruned, Unknown):
+            return None
+        moved = frozenset(_moves(changes))
+        kept = {known: found for known, found in self._read.items() if known[2] == key[2]}
+        self._read = {**kept, key: moved}
+        return moved
 
 
 def _moves(changes: Iterable[Change]) -> Iterator[StateKey]:

@@ -160,7 +160,8 @@ class Editor:
         if table.revision == revision:
             return table
         since = await self._store.changes_since(revision, table.revision)
-        return apply(table, invert(since), revision)
+        # In a thread: what was imported since may be millions of entries, and questions go on.
+        return await asyncio.to_thread(_undone, table, since, revision)
 
     async def follow(self) -> bool:
         """Take over what another process wrote; whether there was anything."""
@@ -240,6 +241,10 @@ class Editor:
     def _wake(self) -> None:
         for event in self._listeners:
             event.set()
+
+
+def _undone(table: RoutingTable, since: tuple[Change, ...], revision: int) -> RoutingTable:
+    return apply(table, invert(since), revision)
 
 
 def _after(before: Snapshot, changes: tuple[Change, ...], revision: int, at: datetime) -> Snapshot:

@@ -154,14 +154,13 @@ async def _services(
     fleet = await Fleet.start(store)
     pins = Pins(store, editor.live, editor.table_at)
     judge = Judge()
-    pushes = Pushes(store, editor.live, fleet, pins, judge, metrics=metrics, now=now)
     return Services(
         store=store,
         editor=editor,
         fleet=fleet,
         confirmed=Confirmed(editor.live, fleet, editor.table_at),
-        pushes=pushes,
-        draining=Draining(store, fleet, pushes.wished, now),
+        pushes=Pushes(store, editor.live, fleet, pins, judge, metrics=metrics, now=now),
+        draining=Draining(store, fleet, now),
         findings=FindingBook(fleet, judge, now),
         tokens=TokenBook(store, now),
         resolver=MxResolver(settings.dns_servers),

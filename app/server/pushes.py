@@ -277,10 +277,6 @@ class Pushes:
         pin = Pin(push.history, push.revision, "") if pinned is None else pinned.pin
         return standing_of(report, pin, push.id, history, self._now())
 
-    async def wished(self, mta: str) -> PushRow | None:
-        """The newest push that wants something of an MTA, with that line alone."""
-        return await self._wishes.of(mta)
-
     def left(self, mta: str) -> None:
         """Note that an MTA is gone, and let its agent's long poll go."""
         self._fleet.left(mta)

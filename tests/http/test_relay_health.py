@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.server.api.services import Services
+from app.server.fleet import Fleet
 from app.wire import LineState, MtaState
 from tests.http.agents import Agent
 from tests.http.conftest import Clock
@@ -32,8 +33,11 @@ async def health(api: httpx.AsyncClient, relay: str = "mx1") -> dict[str, Any]:
     return {**found, "mtas": {each["mta"]: each for each in found["mtas"]}}
 
 
-async def out(api: httpx.AsyncClient, relay: str = "mx1", state: str = "out") -> None:
-    await made(api, f"relay-maps/mxmap/relays/{relay}/state", {"state": state})
+async def out(
+    api: httpx.AsyncClient, relay: str = "mx1", state: str = "out", reason: str = ""
+) -> None:
+    body = {"state": state, "reason": reason}
+    await made(api, f"relay-maps/mxmap/relays/{relay}/state", body)
 
 
 async def push(api: httpx.AsyncClient, *agents: Agent) -> None:
@@ -64,6 +68,11 @@ class Draining:
         answer = await self.agent.tell(**said)
         assert answer.status_code == 204, answer.text
         return await self.seen()
+
+    async def tell_quiet(self, *others: Agent) -> None:
+        for agent in (self.agent, *others):
+            answer = await agent.tell(live=True, relays=[seen("mx1", **QUIET)])
+            assert answer.status_code == 204, answer.text
 
     async def seen(self) -> dict[str, Any]:
         found = await health(self.api)
@@ -258,7 +267,7 @@ async def test_what_is_held_for_a_relay_keeps_it(
 
 
 async def test_quiet_is_a_whole_minute_by_the_last_report(draining: Draining) -> None:
-    now = int(draining.clock.now.timestamp())
+    now = int(draining.clock.now.timestamp()) + 1
     draining.clock.now = datetime.fromtimestamp(now, UTC)
     quiet = {**QUIET, "quiet_since": now - 59}
     assert not (await draining.tell(seen("mx1", **quiet)))["safe_to_delete"]
@@ -306,6 +315,28 @@ async def test_every_mta_has_to_agree(draining: Draining) -> None:
     assert (found["safe_to_delete"], found["mtas"]) == (False, {}), "nobody says so"
 
 
+async def test_the_minute_begins_with_the_first_report(
+    draining: Draining, services: Services
+) -> None:
+    """What was served before is not known: of a new MTA, or after a start of the server."""
+    await draining.tell(seen("mx1", **QUIET))
+    second = await Agent.of(draining.api, "mx-out-2")
+    second.version = None
+    await push(draining.api, second, draining.agent)
+
+    async def safe() -> bool:
+        await draining.tell_quiet(second)
+        return bool((await health(draining.api))["safe_to_delete"])
+
+    assert not await safe()
+    draining.clock.move(seconds=59)
+    assert not await safe()
+    draining.clock.move(seconds=1)
+    assert await safe()
+    assert services.fleet.last_minute("mx-out-2") is not None
+    assert (await Fleet.start(services.store)).last_minute("mx-out-2") is None
+
+
 async def test_an_mta_that_was_not_told_yet_is_no_yes(draining: Draining) -> None:
     """mx2 is out for the server, and not for the MTA, however quiet it is there."""
     await out(draining.api, "mx2")
@@ -332,7 +363,8 @@ async def test_a_relay_that_is_to_come_back_there_is_no_yes(draining: Draining) 
     await out(draining.api, state="active")
     await draining.api.post("/v1/pushes")
     await out(draining.api)
-    assert not (await draining.tell(seen("mx1", **QUIET)))["safe_to_delete"], "it is pushed active"
+    view = await draining.tell(seen("mx1", **QUIET))
+    assert (view["safe_to_delete"], view["detail"]) == (False, NOT_YET), "it is pushed active"
     wanted = await draining.agent.ask()
     assert wanted is not None
     await draining.agent.end(wanted, LineState.REFUSED)
@@ -345,7 +377,8 @@ async def test_other_edits_and_pushes_do_not_begin_the_minute_anew(draining: Dra
     for number in range(3):
         await made(draining.api, "rules/x", {"priority": number, "action": {"kind": "reject"}})
         assert (await draining.tell(seen("mx1", **QUIET)))["safe_to_delete"]
-        await out(draining.api)  # another reason, or none: it is out as it was
+        await out(draining.api, reason=f"again {number}")
+        assert (await draining.tell(seen("mx1", **QUIET)))["safe_to_delete"], "out as it was"
         await push(draining.api, draining.agent)
         draining.clock.move(seconds=1)
         assert (await draining.tell(seen("mx1", **QUIET)))["safe_to_delete"]
