@@ -65,6 +65,8 @@ _EXITS_OF_CODES = {
     "storage-damaged": IO_FAILED,
     "last-admin": CANNOT_CREATE,
     "cannot-run": NOT_PERMITTED,
+    "cannot-install": CANNOT_CREATE,
+    "live-file-not-written": IO_FAILED,
     "state-dir-in-use": TRY_AGAIN,
 }
 """Errors of edges, which are not imported here for the sake of their class alone."""
@@ -153,8 +155,18 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_argument("file", type=Path)
     restore = add("restore", _restore, "Put a backup in place of the database.")
     restore.add_argument("file", type=Path)
+    programs = commands.add_parser("table-program", help="Let smtpd ask Relaymap.")
+    _add_program_commands(programs)
     add("openapi", _openapi, "Print the OpenAPI document.")
     return parser
+
+
+def _add_program_commands(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="COMMAND")
+    text = "Put the program where smtpd looks for it; the agent uses it from its next start on."
+    install = kinds.add_parser("install", help=text, description=text)
+    install.add_argument("--to", type=Path, metavar="DIR", help="the directory of its programs")
+    install.set_defaults(command=_install_program)
 
 
 def _add_resolve(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +224,15 @@ def _agent(given: argparse.Namespace) -> int:
     settings = load(AgentSettings, given.settings)
     start_log(None if settings.log is None else settings.log.value, settings.log_level.value)
     run(settings)
+    return DONE
+
+
+def _install_program(given: argparse.Namespace) -> int:
+    from app.agent import program
+
+    there = [Path(place) for place in program.PLACES if Path(place).is_dir()]
+    place = given.to or (there or [Path(program.PLACES[0])])[0]
+    print(program.install(place, Path(sys.executable), Path(__file__).resolve().parents[1]))
     return DONE
 
 

@@ -60,6 +60,14 @@ class Control(StrEnum):
     SUPERVISE = "supervise"
 
 
+class Asks(StrEnum):
+    """Whether smtpd asks the table program, or reads files."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    STATIC = "static"
+
+
 def _parts(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -241,6 +249,7 @@ class AgentSettings(BaseSettings):
     unit: Annotated[str, AfterValidator(_unit)] = "opensmtpd.service"
     smtpd: Path = Field(default_factory=lambda: _program("smtpd"))
     smtpctl: Path = Field(default_factory=lambda: _program("smtpctl"))
+    mode: Asks = Asks.AUTO
     apply_limit_s: Annotated[int, Field(ge=1, le=3600)] = 30
     probe_not: Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_networks)] = ()
     log: LogForm | None = Field(default=None, validation_alias="RELAYMAP_LOG")

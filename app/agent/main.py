@@ -7,23 +7,30 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 
-from app.agent import queue
+from app.agent import journal, program, queue
 from app.agent.apply import Applier
 from app.agent.control import Control
 from app.agent.generations import Generations
+from app.agent.health_loop import HealthLoop
 from app.agent.link import Link
+from app.agent.live_file import LiveFile
 from app.agent.loop import Loop
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Preparer
+from app.agent.prepare_live import LivePreparer
+from app.agent.probe import Prober
 from app.agent.report import Reporter
+from app.agent.smtpctl import Smtpctl
 from app.agent.supervise import Supervise
 from app.agent.systemd import Systemd
 from app.observe import event, start_log
 from app.render.plan import CONF
 from app.routing.errors import ControlError
-from app.settings import AgentSettings
+from app.routing.routing_table import StateKey
+from app.settings import AgentSettings, Asks
 from app.settings import Control as ControlSetting
 
 _GROUPS = ("opensmtpd", "_smtpd")
@@ -55,6 +62,7 @@ async def _run(settings: AgentSettings) -> None:
     generations.open()
     memory = MemoryFile(state_dir)
     memory.open()
+    live = _live_preparer(settings, state_dir)
     control = _control(settings)
     mta = OpenSMTPD(
         settings.smtpd,
@@ -63,25 +71,37 @@ async def _run(settings: AgentSettings) -> None:
         conf=settings.smtpd_conf,
         ours=generations.live_link / CONF,
     )
-    preparer = Preparer(generations, mta, spool=queue.SPOOL, now_s=_now_s, at=_no_one)
+    preparer = Preparer(generations, mta, spool=queue.SPOOL, now_s=_now_s, at=_no_one, live=live)
     applier = Applier(
         generations, mta, memory, preparer, limit_s=settings.apply_limit_s, at=_no_one
     )
+    health = None if live is None else _health(settings, live)
     await preparer.first()
     # From here on the operator's include resolves: what waits for us may start, smtpd above all.
     _notify("READY=1")
-    event("agent-started", mta=settings.mta, agent=memory.now.agent)
+    event("agent-started", mta=settings.mta, agent=memory.now.agent, live=live is not None)
     link = Link(settings.server, settings.token_path)
-    loop = Loop(link, applier, Reporter(generations, mta, memory), memory)
+    reporter = Reporter(generations, mta, memory, live, health)
+    loop = Loop(link, applier, reporter, memory)
     try:
-        await _until_told(_live(loop, applier, control), loop.busy)
+        await _until_told(_life(loop, applier, control, health, settings.unit), loop.busy)
     finally:
         await link.close()
+        if live is not None:
+            live.file.close()
         generations.close()
 
 
-async def _live(loop: Loop, applier: Applier, control: Control) -> None:
+async def _life(
+    loop: Loop, applier: Applier, control: Control, health: HealthLoop | None, unit: str
+) -> None:
     async with asyncio.TaskGroup() as group:
+        if health is not None:
+            if isinstance(control, Supervise):
+                control.listeners.append(health.heard)
+            else:
+                group.create_task(journal.follow(unit, health.heard))
+            group.create_task(health.run())
         if isinstance(control, Supervise):
             group.create_task(control.run())
         async with loop.busy:
@@ -122,6 +142,34 @@ def group_of_mta() -> int:
         except KeyError:
             continue
     raise CannotRun(f"there is no group {' or '.join(_GROUPS)}: is OpenSMTPD installed?")
+
+
+def _live_preparer(settings: AgentSettings, state_dir: Path) -> LivePreparer | None:
+    """What prepares pushes to an MTA that asks the table program; None where it reads files.
+
+    Raises:
+        CannotRun: it is to ask, and the program is not where smtpd looks for it.
+        NotWritten: the live file cannot be made.
+    """
+    if settings.mode is Asks.STATIC:
+        return None
+    if program.installed() is None:
+        if settings.mode is Asks.AUTO:
+            return None
+        raise CannotRun(
+            f"{program.NAME} is in none of {', '.join(program.PLACES)}: run"
+            " relaymap table-program install"
+        )
+    file = LiveFile(state_dir, group_of_mta())
+    file.open()
+    return LivePreparer(file)
+
+
+def _health(settings: AgentSettings, live: LivePreparer) -> HealthLoop:
+    async def tell(down: frozenset[StateKey]) -> None:
+        await asyncio.to_thread(live.file.tell, down)
+
+    return HealthLoop(Prober(leave_out=settings.probe_not), Smtpctl(settings.smtpctl), tell)
 
 
 def _control(settings: AgentSettings) -> Control:

@@ -43,11 +43,11 @@ class Listener:
 
 @dataclass(slots=True)
 class Declared:
-    """What a configuration declares, its includes followed."""
+    """What a configuration declares, its includes followed; of each CA its file as well."""
 
     actions: set[str] = field(default_factory=set)
     certificates: set[str] = field(default_factory=set)
-    cas: set[str] = field(default_factory=set)
+    cas: dict[str, str] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
     queue_ttl_s: int = DEFAULT_TTL_S
 
@@ -96,8 +96,8 @@ def _note(declared: Declared, statement: list[str]) -> None:
             declared.actions.add(name)
         case ["pki", name, *_]:
             declared.certificates.add(name)
-        case ["ca", name, *_]:
-            declared.cas.add(name)
+        case ["ca", name, *rest]:
+            declared.cas[name] = rest[1] if rest[:1] == ["cert"] and len(rest) > 1 else ""
         case ["queue", "ttl", duration, *_]:
             declared.queue_ttl_s = _duration_s(duration)
         case ["listen", "on", where, *options] if where != "socket":

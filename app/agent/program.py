@@ -1,12 +1,14 @@
-"""The table program of the running smtpd: is it there, and what does it say that it reads?"""
+"""The table program: put where smtpd looks for it, and asked what it reads."""
 
 import asyncio
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.agent import process
+from app.agent import durable, process
 from app.agent.process import Identity
+from app.routing.errors import ControlError
 from app.routing.live_file import Meta
 
 NAME = "table-relaymap"
@@ -48,6 +50,38 @@ def wrapper(python: Path, root: Path) -> str:
         root: the directory that holds our package.
     """
     return _WRAPPER.format(python=python, root=str(root))
+
+
+class CannotInstall(ControlError):
+    """The user of smtpd would not get to the program, or to what it imports."""
+
+    code = "cannot-install"
+
+
+def install(place: Path, python: Path, root: Path) -> Path:
+    """Put the program where smtpd looks for it.
+
+    Args:
+        place: the directory of smtpd's programs.
+        python: the interpreter that has our packages.
+        root: the directory that holds our package.
+
+    Raises:
+        CannotInstall: smtpd's user may not read what it takes.
+        OSError: it cannot be written.
+    """
+    if not place.is_dir():
+        raise CannotInstall(f"there is no directory {place}: is OpenSMTPD installed?")
+    for path in (python, python.resolve(), root / "app" / "routing"):
+        shut = [each for each in (path, *path.parents) if not each.stat().st_mode & stat.S_IXOTH]
+        if shut:
+            raise CannotInstall(
+                f"smtpd's user cannot get to {path}, since {shut[-1]} is not open to others;"
+                " install Relaymap below /opt, or open that directory"
+            )
+    target = place / NAME
+    durable.replace(target, wrapper(python, root).encode(), 0o755)
+    return target
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from app.agent import addresses
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Origin, Staged
+from app.agent.health_loop import HealthLoop
+from app.agent.in_use import relays_in_use
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
@@ -10,7 +12,15 @@ from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
 from app.render.opensmtpd.live import walk_of
 from app.routing.live_file import Meta
-from app.wire import MAX_LISTED, LineState, MtaState, Observed, Report, TombstoneMessage
+from app.wire import (
+    MAX_LISTED,
+    LineState,
+    MtaState,
+    Observed,
+    RelaySeen,
+    Report,
+    TombstoneMessage,
+)
 
 
 class Reporter:
@@ -22,11 +32,14 @@ class Reporter:
         mta: OpenSMTPD,
         memory: MemoryFile,
         live: LivePreparer | None = None,
+        health: HealthLoop | None = None,
     ) -> None:
         self._generations = generations
         self._mta = mta
         self._memory = memory
         self._live = live
+        self._health = health
+        self._used = -1
 
     async def look(self) -> Report:
         """What is to be seen now, without a word about pushes."""
@@ -50,8 +63,20 @@ class Reporter:
             cas=sorted(declared.cas)[:MAX_LISTED],
             state_dir=str(self._generations.state_dir),
             tombstones=[] if live is None else _tombstones(live),
+            relays=self._relays(declared),
             detail=detail,
         )
+
+    def _relays(self, declared: Declared) -> list[RelaySeen]:
+        """The relays in use as they are seen; which they are may have changed since."""
+        if self._live is None or self._health is None:
+            return []
+        file = self._live.file
+        structure = file.meta().structure
+        if structure != self._used:
+            self._used = structure
+            self._health.use(relays_in_use(file.structure(), file.hops(), declared.cas))
+        return self._health.seen()[:MAX_LISTED]
 
     async def _state(self, drifted: tuple[str, ...]) -> tuple[MtaState, str]:
         try:

@@ -1,1 +1,1 @@
-"""The table program: answers smtpd's own look-ups. The MTA's user, one file to read, no exit."""
+"""The third process: the user of smtpd, one file to read, and no end before smtpd's."""

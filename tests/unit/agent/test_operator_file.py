@@ -36,7 +36,8 @@ def test_a_file_and_its_includes_say_what_they_declare(tmp_path: Path):
     assert "from-include" in declared.actions
     assert "rm-r1" not in declared.actions
     assert declared.certificates == {"mx.test", "quoted $host"}
-    assert declared.cas == {"corp", "other"}
+    assert declared.cas.keys() == {"corp", "other"}
+    assert declared.cas["other"] == "/x"
     assert declared.queue_ttl_s == 7200
     assert "rm-r1" in operator_file.read(conf).actions
 
