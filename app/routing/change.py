@@ -4,13 +4,14 @@ A write is what somebody asks for; a change is what it does to one subject, with
 and after. A list of changes is what a revision is made of.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
 from app.routing import document
 from app.routing.credential import Credential
+from app.routing.entries import Draft, TableEntries
 from app.routing.errors import Fault, Invalid, Unknown
 from app.routing.next_hop import EntryHop
 from app.routing.relay_map import OutOfService, Relay, RelayMap, faults_of
@@ -210,13 +211,15 @@ def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ..
     return tuple(change for change in net.values() if not is_same(change))
 
 
-def _own_copy(table: RoutingTable, touched: Collection[str]) -> RoutingTable:
+def _own_copy(table: RoutingTable, touched: set[str]) -> RoutingTable:
     """A table whose collections may be changed in place: a thousand writes copy them once.
 
-    The entries of a table, which may be millions, are copied only where its name is `touched`.
+    The entries of a table, which may be millions, become a draft where its name is `touched`.
     """
     own: dict[str, object] = {name: dict(getattr(table, name)) for name in COLLECTION.values()}
-    entries = {n: dict(e) if n in touched else e for n, e in table.entries.items()}
+    entries = dict(table.entries)
+    for name in touched & entries.keys():
+        entries[name] = Draft.from_entries(table.entries_of(name))
     return replace(table, entries=entries, **own)  # type: ignore[arg-type]
 
 
@@ -224,11 +227,11 @@ def _make(own: RoutingTable, change: Change) -> None:
     """Make a change in a table from `_own_copy`."""
     subject = change.subject
     if subject.kind is Kind.ENTRY:
-        _set(own.entries[subject.name], subject.member, change.after)  # type: ignore[arg-type]
+        own.entries[subject.name].put(subject.member, change.after)  # type: ignore[attr-defined]
         return
     _set(getattr(own, COLLECTION[subject.kind]), _key(subject), change.after)
     if subject.kind is Kind.TABLE:
-        entries = {} if change.before is None else own.entries[subject.name]
+        entries = Draft() if change.before is None else own.entries[subject.name]
         _set(own.entries, subject.name, None if change.after is None else entries)  # type: ignore[arg-type]
 
 
@@ -317,15 +320,16 @@ def _states_of_lost_relays(table: RoutingTable, write: Put) -> Iterator[Change]:
 def apply(
     table: RoutingTable, changes: Iterable[Change], revision: int | None = None
 ) -> RoutingTable:
-    """The table after the changes; `revision` is its new number, else the old one stays."""
+    """The table after the changes; `revision` is its new number, else the old one stays.
+
+    It costs as much as is changed, whatever the tables hold.
+    """
     touched: dict[str, dict[object, object]] = {}
-    entries: dict[str, dict[str, EntryHop]] = {}
+    entries: dict[str, dict[str, EntryHop | None]] = {}
     for change in changes:
         subject = change.subject
         if subject.kind is Kind.ENTRY:
-            if subject.name not in entries:
-                entries[subject.name] = dict(table.entries.get(subject.name, {}))
-            _set(entries[subject.name], subject.member, change.after)
+            entries.setdefault(subject.name, {})[subject.member] = change.after  # type: ignore[assignment]
             continue
         attribute = COLLECTION[subject.kind]
         if attribute not in touched:
@@ -334,8 +338,12 @@ def apply(
     parts: dict[str, object] = dict(touched)
     tables = touched.get("tables", table.tables)
     if entries or "tables" in touched:
-        merged = {**table.entries, **entries}
-        parts["entries"] = {name: merged.get(name, {}) for name in tables}  # type: ignore[call-overload]
+        kept: dict[str, TableEntries] = {}
+        for name in tables:
+            kept[name] = table.entries_of(name)
+            if name in entries:
+                kept[name] = kept[name].after(entries[name])
+        parts["entries"] = kept
     number = table.revision if revision is None else revision
     return replace(table, revision=number, **parts)  # type: ignore[arg-type]
 
@@ -359,10 +367,10 @@ def diff(old: RoutingTable, new: RoutingTable) -> tuple[Change, ...]:
         for key, before, after in _differences(getattr(old, attribute), getattr(new, attribute)):
             found.append(Change(_subject(kind, key), before, after))
     for name in sorted(set(old.entries) | set(new.entries)):
-        for key, before, after in _differences(
-            old.entries.get(name, {}), new.entries.get(name, {})
-        ):
-            found.append(Change(Subject(Kind.ENTRY, name, key), before, after))
+        olds, news = old.entries_of(name), new.entries_of(name)
+        for key in sorted(olds.differing(news)):
+            if olds.get(key) is not news.get(key):
+                found.append(Change(Subject(Kind.ENTRY, name, key), olds.get(key), news.get(key)))
     return tuple(change for change in found if not is_same(change))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.routing.credential import Credential
+from app.routing.entries import TableEntries
 from app.routing.relay_map import OutOfService, Relay, RelayMap
 from app.routing.rule import Rule
 from app.routing.table import Entries, Table
@@ -21,7 +22,8 @@ class RoutingTable:
         maps: by name.
         states: the relays that are out; one that is missing here is active.
         tables: by name, without their entries.
-        entries: by table, then by canonical key; every table has its own, empty or not.
+        entries: by table, then by canonical key; every table has its own, empty or not. However
+            they are given, they are kept as `TableEntries`.
         rules: by name.
         credentials: by label.
         ordered: the enabled rules in the order in which they are tried.
@@ -37,7 +39,10 @@ class RoutingTable:
     ordered: tuple[Rule, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Put the enabled rules in order."""
+        """Put the enabled rules in order, and keep the entries as what is edited cheaply."""
+        if not all(isinstance(entries, TableEntries) for entries in self.entries.values()):
+            kept = {name: TableEntries.of(entries) for name, entries in self.entries.items()}
+            object.__setattr__(self, "entries", kept)
         enabled = (rule for rule in self.rules.values() if rule.enabled)
         object.__setattr__(self, "ordered", tuple(sorted(enabled, key=lambda rule: rule.order)))
 
@@ -45,6 +50,10 @@ class RoutingTable:
         """Whether there is such a map, with such a relay in it."""
         found = self.maps.get(relay_map)
         return found is not None and found.relay(relay) is not None
+
+    def entries_of(self, name: str) -> TableEntries:
+        """The entries of a table; none where there is no such table."""
+        return TableEntries.of(self.entries.get(name, {}))
 
     def is_out(self, relay_map: str, relay: str) -> bool:
         """Whether that relay is out of service."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.routing.change import Kind, Subject
+from app.routing.entries import TableEntries
 from app.routing.next_hop import EntryHop, NextHop, ViaMap, ViaMx, ViaTable
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
@@ -15,13 +16,23 @@ class Place:
     """One place where a next hop is written.
 
     Attributes:
-        subject: whose document holds it.
-        pointer: where in that document.
+        owner: the map, rule or table whose document holds it, or the table of those entries.
+        pointer: where in that document, or in that of an entry.
+        entries: of which some have it; None: they are not what holds it.
     """
 
-    subject: Subject
+    owner: Subject
     pointer: str
     hop: NextHop
+    entries: TableEntries | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """Whose document holds it; of entries the first, by name, and that takes looking."""
+        if self.entries is None:
+            return self.owner
+        key = self.entries.first_key(self.hop)  # type: ignore[arg-type]
+        return Subject(Kind.ENTRY, self.owner.name, key)
 
 
 def places(table: RoutingTable) -> Iterator[Place]:
@@ -31,22 +42,15 @@ def places(table: RoutingTable) -> Iterator[Place]:
         for position, relay in enumerate(relay_map.relays):
             yield Place(subject, f"/relays/{position}/url", relay.url)
     for name, found in table.tables.items():
+        subject = Subject(Kind.TABLE, name)
         if found.default is not None:
-            yield Place(Subject(Kind.TABLE, name), "/default", found.default)
-        for hop, key in distinct_hops(table, name).items():
-            yield Place(Subject(Kind.ENTRY, name, key), "/via", hop)
+            yield Place(subject, "/default", found.default)
+        entries = table.entries_of(name)
+        for hop in entries.hops:
+            yield Place(subject, "/via", hop, entries)
     for rule in table.rules.values():
         if isinstance(rule.action, RelayAction):
             yield Place(Subject(Kind.RULE, rule.name), "/action/via", rule.action.via)
-
-
-def distinct_hops(table: RoutingTable, name: str) -> dict[EntryHop, str]:
-    """The next hops of a table's entries, each with the first key that has it, by name."""
-    first: dict[EntryHop, str] = {}
-    for key, hop in table.entries.get(name, {}).items():
-        if key < first.setdefault(hop, key):
-            first[hop] = key
-    return first
 
 
 def ends_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL | ViaMx, ...]:
@@ -56,7 +60,7 @@ def ends_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL | ViaMx, ...]:
         return () if relay_map is None else tuple(relay.url for relay in relay_map.relays)
     if isinstance(via, ViaTable):
         found = table.tables.get(via.name)
-        hops = dict.fromkeys(distinct_hops(table, via.name))
+        hops: dict[EntryHop, None] = dict.fromkeys(table.entries_of(via.name).hops)
         if found is not None and found.default is not None:
             hops.setdefault(found.default)
         ends = dict.fromkeys(end for hop in hops for end in ends_of(table, hop))

@@ -195,27 +195,30 @@ class Editor:
                     await self._reload()
                 snapshot = self.live.current()
                 proposal = await proposed(snapshot)
+                is_kept = bool(proposal.changes) and not stamp.dry_run
+                revision, at = snapshot.revision + is_kept, self._now()
                 # In a thread: with thousands of rules it takes long, and questions must not wait.
-                found = await asyncio.to_thread(check, snapshot.table, proposal)
-                if stamp.dry_run or not proposal.changes:
-                    after = _after(snapshot, proposal.changes, snapshot.revision, self._now())
+                after, found = await asyncio.to_thread(_weighed, snapshot, proposal, revision, at)
+                if not is_kept:
                     return Edited(after, proposal.changes, found)
                 try:
-                    after = await self._commit(snapshot, proposal, stamp)
+                    await self._commit(after, proposal, stamp, at)
                 except HeadMoved:
                     self._in_doubt = True
                 else:
                     return Edited(after, proposal.changes, found)
         raise HeadMoved
 
-    async def _commit(self, before: Snapshot, proposal: Proposal, stamp: _Stamp) -> Snapshot:
+    async def _commit(
+        self, after: Snapshot, proposal: Proposal, stamp: _Stamp, at: datetime
+    ) -> None:
         edit = Edit(
             before=self._head,
             changes=proposal.changes,
             rule_counter=proposal.rule_counter,
             author=stamp.author,
             message=stamp.message,
-            at=self._now(),
+            at=at,
             secrets=proposal.secrets,
         )
         try:
@@ -224,10 +227,8 @@ class Editor:
             self._in_doubt = True
             raise
         self._head = Head(edit.before.history, edit.revision, edit.rule_counter)
-        after = _after(before, edit.changes, edit.revision, edit.at)
         self.live.replace(after)
         self._wake()
-        return after
 
     async def _secrets(self, labels: Iterable[str]) -> Mapping[str, NewSecret]:
         stored = await self._store.secrets(tuple(labels))
@@ -247,11 +248,14 @@ def _undone(table: RoutingTable, since: tuple[Change, ...], revision: int) -> Ro
     return apply(table, invert(since), revision)
 
 
-def _after(before: Snapshot, changes: tuple[Change, ...], revision: int, at: datetime) -> Snapshot:
+def _weighed(
+    before: Snapshot, proposal: Proposal, revision: int, at: datetime
+) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """The snapshot after what is proposed, and its warnings. Raises as `check`."""
+    changes = proposal.changes
     if not changes:
-        return before
-    return Snapshot(
-        before.history,
-        apply(before.table, changes, revision),
-        before.marks.after(changes, revision, at),
-    )
+        return before, check(before.table, before.table, proposal)
+    table = apply(before.table, changes, revision)
+    found = check(before.table, table, proposal)
+    marks = before.marks.after(changes, revision, at)
+    return Snapshot(before.history, table, marks), found

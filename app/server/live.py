@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.routing.change import Change, Kind, Subject
+from app.routing.overlay import Overlay
 from app.routing.routing_table import EMPTY, RoutingTable
 
 Part = tuple[Kind, str]
@@ -66,20 +67,20 @@ class Marks(Mapping[Subject, Mark]):
 
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
-        parts = dict(self._parts)
-        touched: dict[Part, dict[str, Mark]] = {}
+        touched: dict[Part, dict[str, Mark | None]] = {}
         for change in changes:
             subject = change.subject
             if subject.kind not in MARKED:
                 continue
             part, key = _part(subject), _key(subject)
-            if part not in touched:
-                parts[part] = touched[part] = dict(parts.get(part, {}))
-            old = touched[part].pop(key, None)
+            old = self._parts.get(part, {}).get(key)
+            made = None
             if change.after is not None:
                 created = at if old is None or change.before is None else old.created_at
-                touched[part][key] = Mark(revision, created, at)
-        return Marks(parts)
+                made = Mark(revision, created, at)
+            touched.setdefault(part, {})[key] = made
+        after = {p: Overlay.of(self._parts.get(p, {})).after(new) for p, new in touched.items()}
+        return Marks({**self._parts, **after})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from app.routing.change import (
     PutRelay,
     Subject,
     Write,
-    apply,
     changes_of,
     diff,
 )
@@ -120,15 +119,16 @@ def _with_revision(table: RoutingTable, write: Write, changed: Mapping[str, NewS
     return Put(write.subject, replace(write.value, revision=table.revision + 1))
 
 
-def check(table: RoutingTable, proposal: Proposal) -> tuple[Finding, ...]:
-    """The warnings of the table as it would be.
+def check(
+    table: RoutingTable, after: RoutingTable, proposal: Proposal
+) -> tuple[Finding, ...]:
+    """The warnings of a table as it would be after what is proposed.
 
     Raises:
         LimitReached: it holds more of a kind than is promised to work.
         StillReferenced: what was deleted is still used.
         Invalid: every error finding.
     """
-    after = apply(table, proposal.changes)
     _refuse_too_many(table, after)
     _refuse_if_used(after, proposal.changes)
     found = findings(after)

@@ -22,7 +22,7 @@ def hops_of(table: RoutingTable, action: RelayAction) -> tuple[EntryHop, ...]:
     """The next hops that an action may lead to, each once."""
     if not isinstance(action.via, ViaTable):
         return (action.via,)
-    hops = dict.fromkeys(table.entries.get(action.via.name, {}).values())
+    hops = dict.fromkeys(table.entries_of(action.via.name).hops)
     default = table.tables[action.via.name].default
     if default is not None:
         hops.setdefault(default)
