@@ -1,11 +1,13 @@
 """What server and agent say to each other, as JSON over HTTP.
 
 The agent asks `GET /v1/agent/wanted?known=PUSH&wait=SECONDS` and gets `Wanted` (200) when a push
-newer than `known` names its MTA, or 204. It tells what it sees with `POST /v1/agent/reports`.
+newer than `known` names its MTA, or 204. With `&have=HISTORY:REVISION:DIGEST`, a model that it has,
+it may be told what has to be done to that one instead of being given the whole. It tells what it
+sees with `POST /v1/agent/reports`.
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, JsonValue
 
@@ -92,6 +94,31 @@ class Cause(StrEnum):
     AUTH_REFUSED = "auth-refused"
 
 
+class Have(NamedTuple):
+    """A model that an agent has, whole and looked at: a server may send what changed since.
+
+    Attributes:
+        digest: of the model, in hex.
+    """
+
+    history: str
+    revision: int
+    digest: str
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.history}:{self.revision}:{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Have":
+        """What `str` wrote, once `HAVE` matches it."""
+        history, revision, digest = text.split(":")
+        return cls(history, int(revision), digest)
+
+
+HAVE = r"^[0-9a-f]{1,64}:[0-9]{1,15}:[0-9a-f]{64}$"
+
+
 class SecretMessage(Message):
     """A credential on its way to the agent of an MTA that a push has named."""
 
@@ -113,7 +140,12 @@ class Wanted(Message):
     Attributes:
         push: the push that wants it; a higher number is a newer wish.
         history: id of the database's history; revisions of different histories do not compare.
-        model: the document of `app.routing.model`.
+        model: the document of `app.routing.model`; empty where there is a `base`.
+        base: the digest of the model, one that the agent has, that `changes` are for; None where
+            the whole is given.
+        changes: the rows of `app.routing.delta`, in the order in which they are to be done.
+        secrets: for the labels that the model's rules use; beside `changes`, for those of them
+            that are new or changed. A label that went out of use is a change.
     """
 
     push: Number
@@ -121,6 +153,8 @@ class Wanted(Message):
     revision: Number
     model_digest: str
     model: dict[str, JsonValue]
+    base: str | None = None
+    changes: list[dict[str, JsonValue]] = []
     secrets: list[SecretMessage]
 
 

@@ -8,7 +8,7 @@ import httpx
 from pydantic import ValidationError
 
 from app.routing.errors import ControlError
-from app.wire import Report, Wanted
+from app.wire import Have, Report, Wanted
 
 POLL_S = 50
 """How long the server may wait with an answer; proxies tend to cut at 60 s."""
@@ -65,10 +65,13 @@ class Link:
         """Close the connections."""
         await self._http.aclose()
 
-    async def wanted(self, known: int, wait_s: int = POLL_S) -> Wanted | None:
+    async def wanted(
+        self, known: int, wait_s: int = POLL_S, have: Have | None = None
+    ) -> Wanted | None:
         """What the MTA is to serve, if that is news; None if nothing was within `wait_s` seconds.
 
-        `known` is the newest push that we remember.
+        `known` is the newest push that we remember. With `have`, the model that we have, the answer
+        may be what has to be done to that one.
 
         Raises:
             LinkDown, LinkRefused: nothing was learnt.
@@ -76,7 +79,7 @@ class Link:
         status, content = await self._ask(
             "GET",
             "/v1/agent/wanted",
-            params={"known": known, "wait": wait_s},
+            params={"known": known, "wait": wait_s} | ({} if have is None else {"have": str(have)}),
             timeout=httpx.Timeout(wait_s + _ANSWER_LIMIT_S, connect=_CONNECT_LIMIT_S),
         )
         if status == httpx.codes.NO_CONTENT:

@@ -7,7 +7,7 @@ and after. A list of changes is what a revision is made of.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from app.routing import document
 from app.routing.credential import Credential
@@ -339,7 +339,7 @@ def apply(
     tables = touched.get("tables", table.tables)
     if entries or "tables" in touched:
         kept: dict[str, TableEntries] = {}
-        for name in tables:
+        for name in cast("Iterable[str]", tables):
             kept[name] = table.entries_of(name)
             if name in entries:
                 kept[name] = kept[name].after(entries[name])
@@ -368,9 +368,11 @@ def diff(old: RoutingTable, new: RoutingTable) -> tuple[Change, ...]:
             found.append(Change(_subject(kind, key), before, after))
     for name in sorted(set(old.entries) | set(new.entries)):
         olds, news = old.entries_of(name), new.entries_of(name)
-        for key in sorted(olds.differing(news)):
-            if olds.get(key) is not news.get(key):
-                found.append(Change(Subject(Kind.ENTRY, name, key), olds.get(key), news.get(key)))
+        found.extend(
+            Change(Subject(Kind.ENTRY, name, key), olds.get(key), news.get(key))
+            for key in sorted(olds.differing(news))
+            if olds.get(key) is not news.get(key)
+        )
     return tuple(change for change in found if not is_same(change))
 
 

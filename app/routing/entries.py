@@ -74,83 +74,109 @@ def _hash(key: str, via: str) -> int:
 
 
 class TableEntries(Overlay[str, EntryHop]):
-    """The entries of one table by canonical key: immutable."""
+    """The entries of one table by canonical key: immutable.
 
-    __slots__ = ("_digest", "_first", "_hops")
+    Attributes:
+        known: what was found out about them all.
+    """
 
-    def __init__(self, rows: Mapping[str, EntryHop] | None = None) -> None:
-        super().__init__(rows)
-        self._digest: EntriesDigest | None = None
-        self._hops: Overlay[EntryHop, int] | None = None
-        self._first: Overlay[EntryHop, str] | None = None
+    __slots__ = ("known",)
+
+    def __init__(
+        self,
+        base: Mapping[str, EntryHop] | None = None,
+        over: Mapping[str, EntryHop | None] | None = None,
+        length: int | None = None,
+    ) -> None:
+        super().__init__(base, over, length)
+        self.known = Known()
 
     @property
     def digest(self) -> EntriesDigest:
         """The digest of all; worked out once, then carried on."""
-        if self._digest is None:
-            self._digest = EntriesDigest.of(self)
-        return self._digest
+        digest = self.known.digest
+        if digest is None:
+            digest = self.known.digest = EntriesDigest.of(self)
+        return digest
 
     @property
     def hops(self) -> Mapping[EntryHop, int]:
         """Each next hop that an entry has, with how many have it."""
-        if self._hops is None:
-            self._hops = Overlay(_counted(self))
-        return self._hops
+        hops = self.known.hops
+        if hops is None:
+            hops = self.known.hops = Overlay(_counted(self))
+        return hops
 
     def first_key(self, hop: EntryHop) -> str:
         """The first key, by name, that has a next hop. Raises KeyError where none has it.
 
         All entries are looked at by the first question, and once more where the first is gone.
         """
-        if self._first is None or hop not in self._first:
+        known = self.known.first
+        if known is None or hop not in known:
             first: dict[EntryHop, str] = {}
             for key, other in self.items():
                 if key < first.setdefault(other, key):
                     first[other] = key
-            self._first = Overlay(first)
-        return self._first[hop]
+            known = self.known.first = Overlay(first)
+        return known[hop]
 
     def after(self, changes: Mapping[str, EntryHop | None]) -> Self:
         """The entries with these; None removes one."""
         made = super().after(changes)
         if len(changes) <= _CARRIED:
-            made._digest = self._carried_digest(changes)
-            made._hops = self._carried_hops(changes)
-            made._first = self._carried_first(changes)
+            made.known = self.known.after(self, changes)
         return made
 
-    def _carried_digest(self, changes: Mapping[str, EntryHop | None]) -> EntriesDigest | None:
-        digest = self._digest
+
+@dataclass(slots=True)
+class Known:
+    """What is known of some entries; None is what nobody asked for yet.
+
+    Attributes:
+        digest: of all.
+        hops: how many have each next hop.
+        first: the first key, by name, of next hops for which that is sure.
+    """
+
+    digest: EntriesDigest | None = None
+    hops: Overlay[EntryHop, int] | None = None
+    first: Overlay[EntryHop, str] | None = None
+
+    def after(self, entries: TableEntries, changes: Mapping[str, EntryHop | None]) -> "Known":
+        """What is known after changes of those entries."""
+        digest = self.digest
         if digest is not None:
             for key, hop in changes.items():
-                digest = digest.with_(key, self.get(key), hop)
-        return digest
+                digest = digest.with_(key, entries.get(key), hop)
+        return Known(
+            digest, self._hops_after(entries, changes), self._first_after(entries, changes)
+        )
 
-    def _carried_hops(
-        self, changes: Mapping[str, EntryHop | None]
+    def _hops_after(
+        self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
     ) -> Overlay[EntryHop, int] | None:
-        if self._hops is None:
+        if self.hops is None:
             return None
-        moved: Counter[EntryHop] = Counter(hop for hop in changes.values() if hop is not None)
-        moved.subtract(hop for hop in map(self.get, changes) if hop is not None)
-        old = self._hops
-        return old.after({hop: old.get(hop, 0) + n or None for hop, n in moved.items() if n})
+        moved = Counter(hop for hop in changes.values() if hop is not None)
+        moved.subtract(hop for hop in map(entries.get, changes) if hop is not None)
+        counts = {hop: self.hops.get(hop, 0) + n for hop, n in moved.items() if n}
+        return self.hops.after({hop: count or None for hop, count in counts.items()})
 
-    def _carried_first(
-        self, changes: Mapping[str, EntryHop | None]
+    def _first_after(
+        self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
     ) -> Overlay[EntryHop, str] | None:
-        """The first keys that are sure; where the first one goes, the next is not known."""
-        if self._first is None:
+        """Where the first one goes, the next is not known."""
+        if self.first is None:
             return None
-        first: dict[EntryHop, str | None] = {}
-        gone = {hop for key in changes if (hop := self.get(key)) and self._first.get(hop) == key}
+        gone = {hop for key in changes if (hop := entries.get(key)) and self.first.get(hop) == key}
+        first: dict[EntryHop, str | None] = dict.fromkeys(gone)
         for key, hop in changes.items():
             if hop is not None and hop not in gone:
-                known = first.get(hop) or self._first.get(hop)
-                if known is not None or hop not in self.hops:
+                known = first.get(hop) or self.first.get(hop)
+                if known is not None or hop not in entries.hops:
                     first[hop] = key if known is None else min(key, known)
-        return self._first.after({**first, **dict.fromkeys(gone)})
+        return self.first.after(first)
 
 
 class Draft(TableEntries):
@@ -161,14 +187,12 @@ class Draft(TableEntries):
     @classmethod
     def from_entries(cls, entries: TableEntries) -> "Draft":
         """A draft of what becomes of some entries, which stay as they are."""
-        made = cls(entries._base)
-        made._over, made._length = dict(entries._over), len(entries)
-        return made
+        return cls(entries.base, entries.over, len(entries))
 
     def put(self, key: str, hop: EntryHop | None) -> None:
         """Set an entry; None removes it."""
         self._length += (hop is not None) - (key in self)
-        self._over[key] = hop
+        self.over[key] = hop
 
 
 def _counted(entries: Mapping[str, EntryHop]) -> dict[EntryHop, int]:

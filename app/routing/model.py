@@ -1,13 +1,15 @@
 """The model that an MTA is given: routing less what only people read, as a document with a digest.
 
-Server and agent compute the digest alike; passwords are represented by label and revision.
+Server and agent compute the digest alike; passwords are represented by label and revision, and the
+entries of each table by a digest that is carried on from edit to edit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from app.routing import document
-from app.routing.change import READERS, Kind, Put, Subject, apply, changes_of
+from app.routing.change import READERS, WRITERS, Kind, Put, Subject, apply, changes_of, current
 from app.routing.document import Document
+from app.routing.entries import EntriesDigest
 from app.routing.reader import Reader
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
@@ -20,20 +22,49 @@ _FOR_PEOPLE = ("description", "comment")
 
 def model_document(table: RoutingTable) -> Document:
     """The model as a document: enabled rules in order, maps, states, tables, credentials in use."""
-    used = labels_in_use(table)
+    bare = bare_document(table, labels_in_use(table))
+    return bare | {"tables": [_table(table, name) for name in sorted(table.tables)]}
+
+
+def bare_document(table: RoutingTable, labels: Collection[str]) -> Document:
+    """The model without the entries of its tables.
+
+    Args:
+        table: the routing; its entries are not looked at.
+        labels: of the credentials in use.
+    """
+    tables, out = sorted(table.tables), sorted(table.states)
     return {
-        "relay_maps": [
-            _bare(document.relay_map_document(table.maps[name])) for name in sorted(table.maps)
-        ],
-        "out": [list(key) for key in sorted(table.states)],
-        "tables": [_table(table, name) for name in sorted(table.tables)],
-        "rules": [_rule(rule) for rule in table.ordered],
+        "relay_maps": [_row_of(table, Kind.RELAY_MAP, name) for name in sorted(table.maps)],
+        "out": [list(key) for key in out],
+        "tables": [_row_of(table, Kind.TABLE, name) for name in tables],
+        "rules": [_bare(document.rule_document(rule)) for rule in table.ordered],
         "credentials": [
-            document.credential_document(table.credentials[label])
-            for label in sorted(used)
+            _row_of(table, Kind.CREDENTIAL, label)
+            for label in sorted(labels)
             if label in table.credentials
         ],
     }
+
+
+def row(table: RoutingTable, subject: Subject) -> Document | None:
+    """What the model says of a subject; None where it says nothing of it.
+
+    A model is made of these rows: two that have the same have the same digest. A credential has
+    its row only where it is in use, and that is for the caller to know.
+    """
+    value = current(table, subject)
+    if value is None or (isinstance(value, Rule) and not value.enabled):
+        return None
+    if subject.kind is Kind.RELAY_STATE:
+        return document.state_document(OutOfService())
+    if subject.kind is Kind.ENTRY:
+        return document.entry_document(subject.member, value)  # type: ignore[arg-type]
+    return _bare(WRITERS[subject.kind](value))
+
+
+def _row_of(table: RoutingTable, kind: Kind, name: str) -> Document | None:
+    return row(table, Subject(kind, name))
 
 
 def _bare(value: Document) -> Document:
@@ -44,18 +75,26 @@ def _bare(value: Document) -> Document:
 
 
 def _table(table: RoutingTable, name: str) -> Document:
-    entries = table.entries[name]
+    entries = dict(table.entries_of(name))
     bare = _bare(document.table_document(table.tables[name]))
     return bare | {"entries": [[key, str(entries[key])] for key in sorted(entries)]}
 
 
-def _rule(rule: Rule) -> Document:
-    return _bare(document.rule_document(rule))
-
-
 def model_digest(table: RoutingTable) -> str:
-    """SHA-256 of the canonical JSON of the model, in hex."""
-    return document.digest(model_document(table))
+    """The digest of the model, in hex: as much work as was edited since it was asked for last."""
+    digests = {name: table.entries_of(name).digest for name in table.tables}
+    return digest_of(bare_document(table, labels_in_use(table)), digests)
+
+
+def digest_of(bare: Document, entries: Mapping[str, EntriesDigest]) -> str:
+    """SHA-256, in hex, of the canonical JSON of the model in which digests stand for entries.
+
+    Args:
+        bare: as `bare_document` makes it.
+        entries: the digest of the entries of each table.
+    """
+    listed = [[name, entries[name].count, entries[name].hex()] for name in sorted(entries)]
+    return document.digest(bare | {"entries": listed})
 
 
 def read_model(value: object, revision: int) -> RoutingTable:

@@ -18,15 +18,31 @@ _ABSENT: object = object()
 
 
 class Overlay(Mapping[K, V]):
-    """Rows, and the changes that were made since: immutable. No value is None."""
+    """Rows, and the changes that were made since: immutable. No value is None.
 
-    __slots__ = ("_base", "_length", "_over")
+    Attributes:
+        base: the rows as they were last copied; successors share them.
+        over: what became of some of them, and what came, since; None is absence.
+    """
 
-    def __init__(self, rows: Mapping[K, V] | None = None) -> None:
-        """Take the rows as they are; whoever made them changes them no more."""
-        self._base: Mapping[K, V] = {} if rows is None else rows
-        self._over: dict[K, V | None] = {}
-        self._length = len(self._base)
+    __slots__ = ("_length", "base", "over")
+
+    def __init__(
+        self,
+        base: Mapping[K, V] | None = None,
+        over: Mapping[K, V | None] | None = None,
+        length: int | None = None,
+    ) -> None:
+        """Take rows as they are: whoever made them changes them no more.
+
+        Args:
+            base: see above.
+            over: see above.
+            length: how many keys have a value; of the base where nothing is over it.
+        """
+        self.base: Mapping[K, V] = {} if base is None else base
+        self.over: dict[K, V | None] = dict(over or {})
+        self._length = len(self.base) if length is None else length
 
     @classmethod
     def of(cls, rows: Mapping[K, V]) -> Self:
@@ -39,37 +55,24 @@ class Overlay(Mapping[K, V]):
         It costs as much as there are changes, and about twice the root of what it holds; once in
         as many changes, all that it holds is copied.
         """
-        made = type(self)(self._base)
-        made._over = {**self._over, **changes}
-        made._length = self._length + sum(
-            (value is not None) - (key in self) for key, value in changes.items()
-        )
-        if len(made._over) > max(_LEAST, 2 * isqrt(len(self._base))):
-            made._base, made._over = made._whole(), {}
-        return made
+        over = {**self.over, **changes}
+        moved = ((value is not None) - (key in self) for key, value in changes.items())
+        length = self._length + sum(moved)
+        if len(over) <= max(_LEAST, 2 * isqrt(len(self.base))):
+            return type(self)(self.base, over, length)
+        return type(self)(_whole(self.base, over))
 
     def differing(self, other: "Overlay[K, V]") -> set[K]:
         """Keys, among them all whose values differ in the two: few where rows are shared."""
-        if self._base is other._base:
-            return {*self._over, *other._over}
+        if self.base is other.base:
+            return {*self.over, *other.over}
         return {*self, *other}
-
-    def _whole(self) -> Mapping[K, V]:
-        if not self._over:
-            return self._base
-        whole = dict(self._base)
-        for key, value in self._over.items():
-            if value is None:
-                whole.pop(key, None)
-            else:
-                whole[key] = value
-        return whole
 
     def __getitem__(self, key: K) -> V:
         """The value of a key. Raises KeyError."""
-        found = self._over.get(key, cast("V", _ABSENT))
+        found = self.over.get(key, cast("V", _ABSENT))
         if found is _ABSENT:
-            return self._base[key]
+            return self.base[key]
         if found is None:
             raise KeyError(key)
         return found
@@ -80,15 +83,15 @@ class Overlay(Mapping[K, V]):
     def get(self, key: K, default: V | D, /) -> V | D: ...
     def get(self, key: K, default: V | D | None = None, /) -> V | D | None:
         """The value of a key; `default` where there is none."""
-        if self._over:
-            found = self._over.get(key, cast("V", _ABSENT))
+        if self.over:
+            found = self.over.get(key, cast("V", _ABSENT))
             if found is not _ABSENT:
                 return default if found is None else found
-        return self._base.get(key, default)  # type: ignore[arg-type]
+        return self.base.get(key, default)
 
     def __contains__(self, key: object) -> bool:
         """Whether the key has a value."""
-        return self.get(key) is not None  # type: ignore[call-overload, no-any-return]
+        return self.get(cast("K", key)) is not None
 
     def __len__(self) -> int:
         """How many keys have a value."""
@@ -96,19 +99,31 @@ class Overlay(Mapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         """The keys: those that were not touched since the rows were copied come first."""
-        if not self._over:
-            return iter(self._base)
-        new = (key for key, value in self._over.items() if value is not None)
-        return chain(filterfalse(self._over.__contains__, self._base), new)
+        if not self.over:
+            return iter(self.base)
+        new = (key for key, value in self.over.items() if value is not None)
+        return chain(filterfalse(self.over.__contains__, self.base), new)
 
     def items(self) -> ItemsView[K, V]:
         """Keys and values, without a look-up for each."""
-        return self._whole().items()
+        return _whole(self.base, self.over).items()
 
     def values(self) -> ValuesView[V]:
         """The values, without a look-up for each."""
-        return self._whole().values()
+        return _whole(self.base, self.over).values()
 
     def __repr__(self) -> str:
         """As of a dict, in the order of iteration."""
         return f"{type(self).__name__}({dict(self)!r})"
+
+
+def _whole(base: Mapping[K, V], over: Mapping[K, V | None]) -> Mapping[K, V]:
+    if not over:
+        return base
+    whole = dict(base)
+    for key, value in over.items():
+        if value is None:
+            whole.pop(key, None)
+        else:
+            whole[key] = value
+    return whole

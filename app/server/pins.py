@@ -3,24 +3,35 @@
 The model is not stored a second time with each push: it is had back by undoing, from the routing
 as it is, what the journal says was done since. That costs as much as was edited, shares everything
 else in memory, and the journal keeps each revision that an MTA is still to serve.
+
+An agent that has a model of this history already is told what changed since, which the journal says
+too: that costs as much as changed, whatever the model holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from pydantic import JsonValue
 
 from app.observe import failure
-from app.routing.document import digest
+from app.routing.change import Change, apply, invert
+from app.routing.delta import MAX_DELTA, Delta, delta_of
 from app.routing.errors import RevisionPruned, Unknown
-from app.routing.model import model_document
+from app.routing.model import model_digest, model_document
 from app.routing.routing_table import RoutingTable
 from app.routing.uses import labels_in_use
 from app.server.lines import Pin
 from app.server.live import Live
 from app.server.storage import PushRow, Store
-from app.wire import SecretMessage
+from app.wire import Have, SecretMessage, Wanted
+
+_MOST_REVISIONS = 1_000
+"""Behind the head: an agent that has an older model is given the whole."""
+
+_Key = tuple[str, int]
+"""History and revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +39,17 @@ class Pinned:
     """A revision that is wanted somewhere.
 
     Attributes:
-        document: the model.
         labels: the revision of each credential that its rules use, by label.
     """
 
     pin: Pin
     table: RoutingTable = field(repr=False)
-    document: dict[str, JsonValue] = field(repr=False)
     labels: Mapping[str, int]
+
+    @property
+    def key(self) -> _Key:
+        """What tells it from others."""
+        return (self.pin.history, self.pin.revision)
 
 
 class Pins:
@@ -47,7 +61,9 @@ class Pins:
         self._store = store
         self._live = live
         self._table_at = table_at
-        self._pinned: dict[tuple[str, int], Pinned] = {}
+        self._pinned: dict[_Key, Pinned] = {}
+        self._documents: dict[_Key, dict[str, JsonValue]] = {}
+        self._deltas: dict[_Key, dict[Have, Delta | None]] = {}
 
     async def pin(self, push: PushRow) -> Pinned | None:
         """What a push wants; None where that cannot be told: another history, or pruned."""
@@ -60,7 +76,7 @@ class Pins:
             except (RevisionPruned, Unknown):
                 failure("push-without-model", push=push.id, revision=push.revision)
                 return None
-            # A thread, since a big model takes a while to write down and to digest.
+            # A thread, since to digest a big model for the first time takes a while.
             self._pinned[key] = await asyncio.to_thread(_pinned, push, table)
         return self._pinned[key]
 
@@ -68,16 +84,91 @@ class Pins:
         """Let go of every revision but these."""
         kept = {(push.history, push.revision) for push in wanted.values()}
         self._pinned = {key: value for key, value in self._pinned.items() if key in kept}
+        self._documents = {key: each for key, each in self._documents.items() if key in kept}
+        self._deltas = {key: each for key, each in self._deltas.items() if key in kept}
 
-    async def secrets(self, pinned: Pinned) -> list[SecretMessage] | None:
+    async def offer(self, push: PushRow, pinned: Pinned, have: Have | None) -> Wanted | None:
+        """What an agent is given of a push; None where a password is no longer what it was."""
+        delta = None if have is None else await self.delta(pinned, have)
+        secrets = await self.secrets(pinned, None if delta is None else delta.labels)
+        if secrets is None:
+            return None
+        whole = await self.document(pinned) if delta is None else {}
+        # Not looked through again for each of a thousand agents: it is our own.
+        return Wanted.model_construct(
+            push=push.id,
+            history=pinned.pin.history,
+            revision=pinned.pin.revision,
+            model_digest=pinned.pin.model_digest,
+            model=whole,
+            base=None if delta is None or have is None else have.digest,
+            changes=[] if delta is None else cast("list[dict[str, JsonValue]]", list(delta.rows)),
+            secrets=secrets,
+        )
+
+    async def document(self, pinned: Pinned) -> dict[str, JsonValue]:
+        """The whole model."""
+        if pinned.key not in self._documents:
+            # A thread, since a big model takes a while to write down.
+            document = await asyncio.to_thread(model_document, pinned.table)
+            self._documents[pinned.key] = document  # type: ignore[assignment]
+        return self._documents[pinned.key]
+
+    async def delta(self, pinned: Pinned, have: Have) -> Delta | None:
+        """What makes a pinned model of the one that an agent has.
+
+        None where the whole is to be given: that one is not ours, or newer, or too much changed
+        since, or the journal has forgotten it.
+        """
+        known = self._deltas.setdefault(pinned.key, {})
+        if have not in known:
+            known[have] = await self._delta(pinned, have)
+        return known[have]
+
+    async def _delta(self, pinned: Pinned, have: Have) -> Delta | None:
+        now = self._live.current().table
+        if have.history != pinned.pin.history or have.revision > pinned.pin.revision:
+            return None
+        try:
+            if not await self._is_little(have.revision, now.revision):
+                return None
+            since = await self._store.changes_since(have.revision, now.revision)
+        except (RevisionPruned, Unknown):
+            return None
+        return await asyncio.to_thread(_delta_since, pinned, have, now, since)
+
+    async def _is_little(self, revision: int, head: int) -> bool:
+        """Whether few enough changes were made since a revision, without reading them."""
+        count = head - revision
+        if count > _MOST_REVISIONS:
+            return False
+        rows = await self._store.revisions(count, head + 1) if count else ()
+        return sum(row.change_count for row in rows) <= MAX_DELTA
+
+    async def secrets(
+        self, pinned: Pinned, labels: Collection[str] | None = None
+    ) -> list[SecretMessage] | None:
         """The secrets that a model names; None where one of them is no longer what it was.
 
         A later password may be allowed for other hosts than those that this model sends it to.
+
+        Args:
+            pinned: the model.
+            labels: those that are to be sent; None for all. The others are not opened.
         """
-        if not pinned.labels:
+        sent = {
+            label: revision
+            for label, revision in pinned.labels.items()
+            if labels is None or label in labels
+        }
+        present = self._live.current().table.credentials
+        for label, revision in pinned.labels.items() - sent.items():
+            if label not in present or present[label].revision != revision:
+                return None
+        if not sent:
             return []
-        found = await self._store.secrets(pinned.labels.keys())
-        if {each.label: each.revision for each in found} != pinned.labels:
+        found = await self._store.secrets(sent.keys())
+        if {each.label: each.revision for each in found} != sent:
             return None
         return [
             SecretMessage(
@@ -91,11 +182,18 @@ class Pins:
 
 
 def _pinned(push: PushRow, table: RoutingTable) -> Pinned:
-    document = model_document(table)
     used = labels_in_use(table)
     return Pinned(
-        Pin(push.history, push.revision, digest(document)),
+        Pin(push.history, push.revision, model_digest(table)),
         table,
-        document,  # type: ignore[arg-type]
         {each.label: each.revision for each in table.credentials.values() if each.label in used},
     )
+
+
+def _delta_since(
+    pinned: Pinned, have: Have, now: RoutingTable, since: tuple[Change, ...]
+) -> Delta | None:
+    then = apply(now, invert(since), have.revision)
+    if model_digest(then) != have.digest:
+        return None
+    return delta_of(then, pinned.table, (change.subject for change in since))

@@ -119,9 +119,7 @@ def _with_revision(table: RoutingTable, write: Write, changed: Mapping[str, NewS
     return Put(write.subject, replace(write.value, revision=table.revision + 1))
 
 
-def check(
-    table: RoutingTable, after: RoutingTable, proposal: Proposal
-) -> tuple[Finding, ...]:
+def check(table: RoutingTable, after: RoutingTable, proposal: Proposal) -> tuple[Finding, ...]:
     """The warnings of a table as it would be after what is proposed.
 
     Raises:

@@ -22,7 +22,7 @@ from app.server.pins import Pins
 from app.server.push_errors import NoMta, NotTheHead, missed
 from app.server.storage import LineRow, PushRow, ReportRow, StorageTrouble, Store
 from app.server.wishes import Wishes
-from app.wire import LineState, Report, Wanted
+from app.wire import Have, LineState, Report, Wanted
 
 LOOK_EVERY = timedelta(seconds=30)
 MAX_WAIT_S = 60.0
@@ -185,13 +185,16 @@ class Pushes:
 
     # --- what agents ask and say
 
-    async def wanted(self, mta: str, known: int, seconds: float) -> Wanted | None:
+    async def wanted(
+        self, mta: str, known: int, seconds: float, have: Have | None = None
+    ) -> Wanted | None:
         """What an MTA is to serve, once that is something newer than its agent knows.
 
         Args:
             mta: whose agent asks.
             known: the newest push that it remembers; 0 for none.
             seconds: how long to wait for one.
+            have: a model that the agent has: what changed since may be answered instead.
 
         Raises:
             Unknown: there is no such MTA any more.
@@ -199,13 +202,15 @@ class Pushes:
         ends = self._clock() + min(seconds, MAX_WAIT_S)
         while True:
             rung = self._bell(mta).next
-            offer, due = await self._offer(mta, known)
+            offer, due = await self._offer(mta, known, have)
             left = ends - self._clock()
             if offer is not None or left <= 0 or self._closing:
                 return offer
             await until(rung, left if due is None else min(left, due))
 
-    async def _offer(self, mta: str, known: int) -> tuple[Wanted | None, float | None]:
+    async def _offer(
+        self, mta: str, known: int, have: Have | None
+    ) -> tuple[Wanted | None, float | None]:
         """What to hand out now, or in how many seconds to look again by ourselves."""
         self._fleet.report(mta)
         push = await self._wishes.of(mta)
@@ -219,19 +224,9 @@ class Pushes:
         pinned = await self._pins.pin(push)
         if pinned is None:
             return None, None
-        secrets = await self._pins.secrets(pinned)
-        if secrets is None:
+        offer = await self._pins.offer(push, pinned, have)
+        if offer is None:
             await self._refuse_changed(line)
-            return None, None
-        # Not looked through again for each of a thousand agents: it is our own.
-        offer = Wanted.model_construct(
-            push=push.id,
-            history=pinned.pin.history,
-            revision=pinned.pin.revision,
-            model_digest=pinned.pin.model_digest,
-            model=pinned.document,
-            secrets=secrets,
-        )
         return offer, None
 
     async def _refuse_changed(self, line: LineRow) -> None:

@@ -17,7 +17,7 @@ from app.routing.change import (
 from app.routing.errors import Invalid, Unknown
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
-from app.server.proposal import check, propose, propose_restore
+from app.server.proposal import Proposal, check, propose, propose_restore
 from app.server.storage import NewSecret
 
 RULE_A, RULE_B = Subject(Kind.RULE, "a"), Subject(Kind.RULE, "b")
@@ -90,9 +90,13 @@ def test_a_secret_without_its_credential_goes_nowhere() -> None:
     assert dict(propose(EMPTY, [rule(RULE_A)], 0, SECRET, {}).secrets) == {}
 
 
+def checked(table: RoutingTable, proposal: Proposal) -> None:
+    check(table, apply(table, proposal.changes), proposal)
+
+
 def pointers(table: RoutingTable, *writes: Write) -> list[str]:
     with pytest.raises(Invalid) as refused:
-        check(table, propose(table, writes, 0, {}, {}))
+        checked(table, propose(table, writes, 0, {}, {}))
     return sorted(fault.pointer for fault in refused.value.faults)
 
 
@@ -111,7 +115,7 @@ def test_a_fault_of_a_relay_points_into_the_body_of_the_relay() -> None:
 def test_a_fault_in_what_was_not_sent_names_its_subject() -> None:
     table = made(credential("a.example"), pool("tls://acct@a.example"))
     with pytest.raises(Invalid) as refused:
-        check(table, propose(table, [credential("b.example")], 0, SECRET, SECRET))
+        checked(table, propose(table, [credential("b.example")], 0, SECRET, SECRET))
     (fault,) = refused.value.faults
     assert fault.pointer == ""
     assert fault.detail.startswith("relay-maps/pool: ")
@@ -120,7 +124,7 @@ def test_a_fault_in_what_was_not_sent_names_its_subject() -> None:
 def test_the_last_relay_of_a_map_is_not_deleted_alone() -> None:
     table = made(pool("smtp://a.example"))
     with pytest.raises(Invalid):
-        check(table, propose(table, [DeleteRelay("pool", "mx1")], 0, {}, {}))
+        checked(table, propose(table, [DeleteRelay("pool", "mx1")], 0, {}, {}))
 
 
 def test_what_is_not_there_is_not_deleted() -> None:

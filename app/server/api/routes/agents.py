@@ -11,7 +11,7 @@ from app.server.api.parameters import QueryInt
 from app.server.api.problems import responses
 from app.server.api.services import Control
 from app.server.pushes import MAX_WAIT_S
-from app.wire import Report, Wanted
+from app.wire import HAVE, Have, Report, Wanted
 
 router = v1.router("agents")
 
@@ -20,6 +20,14 @@ Known = Annotated[
 ]
 WaitSeconds = Annotated[
     QueryInt, Query(ge=0, le=int(MAX_WAIT_S), description="How long to wait for a newer one.")
+]
+HaveModel = Annotated[
+    str | None,
+    Query(
+        pattern=HAVE,
+        description="A model that the agent has, as `history:revision:digest`: what has to be done "
+        "to it may be answered instead of the whole.",
+    ),
 ]
 
 
@@ -30,15 +38,25 @@ WaitSeconds = Annotated[
     responses={204: {"description": "Nothing newer came in that time."}, **responses(404)},
 )
 async def get_wanted(
-    request: Request, mta: AgentOf, services: Control, known: Known = 0, wait: WaitSeconds = 0
+    *,
+    request: Request,
+    mta: AgentOf,
+    services: Control,
+    known: Known = 0,
+    wait: WaitSeconds = 0,
+    have: HaveModel = None,
 ) -> Response:
     """The newest push for the caller's MTA, with the whole model, once there is one to apply.
+
+    To an agent that says which model it has, and to whose model little has to be done, that is
+    what is answered: `base` and `changes`, and an empty `model`.
 
     Secrets come along for the labels that the model's rules use, and for no other.
 
     Scope: none; the token of the MTA's agent
     """
-    wanted = await services.pushes.wanted(mta, known, float(wait))
+    held = None if have is None else Have.parse(have)
+    wanted = await services.pushes.wanted(mta, known, float(wait), held)
     # The token may have been ended while its holder waited, and there are passwords in the answer.
     await known_token(request, services, None)
     if wanted is None:
