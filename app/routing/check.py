@@ -11,7 +11,7 @@ from enum import StrEnum
 from app.routing.change import Kind, Subject
 from app.routing.errors import Fault
 from app.routing.names import host_address
-from app.routing.next_hop import NextHop, ViaMap, ViaMx, ViaTable
+from app.routing.next_hop import LONGEST_HOST, OLD_SSL, NextHop, ViaMap, ViaMx, ViaTable
 from app.routing.overlaps import overlapping, shadowed
 from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
@@ -19,12 +19,8 @@ from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import RelayAction, Rule, faults_of
 from app.routing.uses import Place, ends_of, places
 
-LONGEST_HOST = 64
-"""OpenSMTPD on Linux keeps a host name in HOST_NAME_MAX + 1 octets and cannot take more."""
-
 ALL_DOWN = "all-down"
 _STARTTLS_PORTS = frozenset({25, 587})
-_OLD_SSL = ("ssl", "secure")
 
 
 class Severity(StrEnum):
@@ -231,7 +227,7 @@ def _relay_urls(written: tuple[Place, ...]) -> Iterator[Finding]:
         if len(url.host) > LONGEST_HOST:
             detail = f"OpenSMTPD takes no host of more than {LONGEST_HOST} octets"
             yield _warning("long-host", place.subject, place.pointer, detail)
-        if url.schema.startswith(_OLD_SSL) and url.effective_port in _STARTTLS_PORTS:
+        if url.schema.startswith(OLD_SSL) and url.effective_port in _STARTTLS_PORTS:
             detail = (
                 "this means TLS from the first byte, which port 25 and 587 do not speak: tls:// is"
                 " probably meant"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from app.routing.next_hop import EntryHop
+from app.routing.next_hop import EntryHop, is_plain
 from app.routing.overlay import Overlay
 
 _WIDTH = 336
@@ -107,8 +107,18 @@ class TableEntries(Overlay[str, EntryHop]):
             hops = self.known.hops = Overlay(_counted(self))
         return hops
 
+    @property
+    def noted(self) -> Mapping[EntryHop, int]:
+        """As `hops`, without those that are plain."""
+        noted = self.known.noted
+        if noted is None:
+            counted = _counted(self)
+            noted = Overlay({hop: n for hop, n in counted.items() if not is_plain(hop)})
+            self.known.noted = noted
+        return noted
+
     def first_key(self, hop: EntryHop) -> str:
-        """The first key, by name, that has a next hop. Raises KeyError where none has it.
+        """The first key, by name, that has a next hop of `noted`. Raises KeyError for others.
 
         All entries are looked at by the first question, and once more where the first is gone.
         """
@@ -116,7 +126,7 @@ class TableEntries(Overlay[str, EntryHop]):
         if known is None or hop not in known:
             first: dict[EntryHop, str] = {}
             for key, other in self.items():
-                if key < first.setdefault(other, key):
+                if other in self.noted and key < first.setdefault(other, key):
                     first[other] = key
             known = self.known.first = Overlay(first)
         return known[hop]
@@ -136,11 +146,13 @@ class Known:
     Attributes:
         digest: of all.
         hops: how many have each next hop.
-        first: the first key, by name, of next hops for which that is sure.
+        noted: the same, without plain ones.
+        first: the first key, by name, of noted ones for which that is sure.
     """
 
     digest: EntriesDigest | None = None
     hops: Overlay[EntryHop, int] | None = None
+    noted: Overlay[EntryHop, int] | None = None
     first: Overlay[EntryHop, str] | None = None
 
     def after(self, entries: TableEntries, changes: Mapping[str, EntryHop | None]) -> "Known":
@@ -149,19 +161,15 @@ class Known:
         if digest is not None:
             for key, hop in changes.items():
                 digest = digest.with_(key, entries.get(key), hop)
-        return Known(
-            digest, self._hops_after(entries, changes), self._first_after(entries, changes)
-        )
-
-    def _hops_after(
-        self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
-    ) -> Overlay[EntryHop, int] | None:
-        if self.hops is None:
-            return None
         moved = Counter(hop for hop in changes.values() if hop is not None)
         moved.subtract(hop for hop in map(entries.get, changes) if hop is not None)
-        counts = {hop: self.hops.get(hop, 0) + n for hop, n in moved.items() if n}
-        return self.hops.after({hop: count or None for hop, count in counts.items()})
+        noted = {hop: n for hop, n in moved.items() if not is_plain(hop)}
+        return Known(
+            digest=digest,
+            hops=_moved(self.hops, moved),
+            noted=_moved(self.noted, noted),
+            first=self._first_after(entries, changes),
+        )
 
     def _first_after(
         self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
@@ -172,11 +180,20 @@ class Known:
         gone = {hop for key in changes if (hop := entries.get(key)) and self.first.get(hop) == key}
         first: dict[EntryHop, str | None] = dict.fromkeys(gone)
         for key, hop in changes.items():
-            if hop is not None and hop not in gone:
+            if hop is not None and hop not in gone and not is_plain(hop):
                 known = first.get(hop) or self.first.get(hop)
-                if known is not None or hop not in entries.hops:
+                if known is not None or hop not in entries.noted:
                     first[hop] = key if known is None else min(key, known)
         return self.first.after(first)
+
+
+def _moved(
+    counts: Overlay[EntryHop, int] | None, moved: Mapping[EntryHop, int]
+) -> Overlay[EntryHop, int] | None:
+    """Counts once they moved by so much; None where they are not known."""
+    if counts is None:
+        return None
+    return counts.after({hop: counts.get(hop, 0) + n or None for hop, n in moved.items() if n})
 
 
 class Draft(TableEntries):

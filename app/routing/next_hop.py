@@ -69,3 +69,21 @@ def parse_entry_hop(text: str) -> EntryHop:
     if isinstance(hop, ViaTable):
         raise Refused("table-in-table", "a table's entry names mx, a map or a relay URL")
     return hop
+
+
+LONGEST_HOST = 64
+"""OpenSMTPD on Linux keeps a host name in HOST_NAME_MAX + 1 octets and cannot take more."""
+OLD_SSL = ("ssl", "secure")
+"""How schemas of TLS from the first byte begin that were once used for STARTTLS."""
+
+
+def is_plain(hop: EntryHop) -> bool:
+    """Whether a next hop names nothing of ours, and nothing of itself can be said against it.
+
+    Most of a million next hops are so: what asks who uses what, or looks for findings, need not
+    look at them.
+    """
+    if isinstance(hop, RelayURL):
+        odd = len(hop.host) > LONGEST_HOST or hop.schema.startswith(OLD_SSL)
+        return hop.credential is None and not odd
+    return isinstance(hop, ViaMx)

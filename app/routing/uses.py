@@ -1,6 +1,6 @@
 """Who uses what: where next hops are written, what they lead to, and who names a map or label."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.routing.change import Kind, Subject
@@ -36,7 +36,10 @@ class Place:
 
 
 def places(table: RoutingTable) -> Iterator[Place]:
-    """Every place where a next hop is written; of a table's equal entries the first alone."""
+    """Every place where a next hop is written, but for entries whose next hop is plain.
+
+    Of a table's equal entries there is one place.
+    """
     for relay_map in table.maps.values():
         subject = Subject(Kind.RELAY_MAP, relay_map.name)
         for position, relay in enumerate(relay_map.relays):
@@ -46,7 +49,7 @@ def places(table: RoutingTable) -> Iterator[Place]:
         if found.default is not None:
             yield Place(subject, "/default", found.default)
         entries = table.entries_of(name)
-        for hop in entries.hops:
+        for hop in entries.noted:
             yield Place(subject, "/via", hop, entries)
     for rule in table.rules.values():
         if isinstance(rule.action, RelayAction):
@@ -76,8 +79,21 @@ def relays_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL, ...]:
 def labels_in_use(table: RoutingTable) -> frozenset[str]:
     """The credential labels that the enabled rules may use."""
     hops = {r.action.via for r in table.ordered if isinstance(r.action, RelayAction)}
-    urls = {url for hop in hops for url in relays_of(table, hop)}
-    return frozenset(url.credential for url in urls if url.credential is not None)
+    labels = {label for hop in hops for label in _labels_of(table, hop)}
+    return frozenset(labels)
+
+
+def _labels_of(table: RoutingTable, via: NextHop) -> Iterator[str]:
+    """The labels in the relay URLs that a next hop may lead to."""
+    hops: Iterable[NextHop] = (via,)
+    if isinstance(via, ViaTable):
+        found = table.tables.get(via.name)
+        default = () if found is None or found.default is None else (found.default,)
+        hops = (*default, *table.entries_of(via.name).noted)
+    for hop in hops:
+        for url in relays_of(table, hop):
+            if url.credential is not None:
+                yield url.credential
 
 
 def users_of(table: RoutingTable, subject: Subject) -> Iterator[Subject]:
