@@ -5,6 +5,7 @@ from typing import Self
 import httpx
 
 from app.wire import (
+    Have,
     LineState,
     MtaState,
     Observed,
@@ -24,6 +25,7 @@ class Agent:
         self.name = name
         self.known = 0
         self.observed: Observed | None = None
+        self.have: Have | None = None
         self.version: str | None = "7.8.0"
 
     @classmethod
@@ -36,7 +38,9 @@ class Agent:
 
     async def ask(self, wait: int = 0) -> Wanted | None:
         """What is wanted, if it is news."""
-        params = {"known": self.known, "wait": wait}
+        params: dict[str, str | int] = {"known": self.known, "wait": wait}
+        if self.have is not None:
+            params["have"] = str(self.have)
         answer = await self._api.get("/v1/agent/wanted", params=params, headers=self._headers)
         if answer.status_code == 204:
             return None

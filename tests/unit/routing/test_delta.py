@@ -88,7 +88,7 @@ ENTRY = Subject(Kind.ENTRY, "t", "c.test")
 def rows_of(old: RoutingTable, new: RoutingTable) -> list[str]:
     rows = delta_of(old, new, [change.subject for change in diff(old, new)]).rows
     return [
-        f"{'-' if row['value'] is None else '+'} {Subject(Kind(row['kind']), str(row['name']), str(row['member']))}"
+        f"{'-' if row['value'] is None else '+'} {Subject(Kind(str(row['kind'])), str(row['name']), str(row['member']))}"
         for row in rows
     ]
 
