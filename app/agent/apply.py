@@ -20,7 +20,7 @@ from app.agent.prepare import Move, Prepared, Preparer
 from app.observe import event, failure
 from app.render.opensmtpd.tombstones import actions_of
 from app.routing.errors import ControlError
-from app.wire import LineState, Reload, Wanted
+from app.wire import Have, LineState, Reload, Wanted
 
 PREPARING = ("read", "secrets", "render", "read-back", "would-strand", "stage", "check")
 SWITCHING = ("intent", "activate", "reload", "observe", "confirm")
@@ -89,6 +89,13 @@ class Applier:
         if prepared.move is None:
             return self._remember(await self._write(attempt, prepared, ends))
         return self._remember(await self._switch(attempt, prepared.move, prepared, ends))
+
+    def have(self) -> Have | None:
+        """The model that a server may send the changes of; None where it is to send the whole."""
+        live, ended = self._preparer.live, self._memory.now.ended
+        if live is None or (ended is not None and ended.state is not LineState.APPLIED):
+            return None  # what did not go well is tried again with all there is
+        return live.have()
 
     async def _is_settled(self) -> bool:
         """Whether `live` is a generation that was confirmed; an open move is ended first.

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.agent.health import InUse
-from app.routing.decision import HopsOf
-from app.routing.live_file import Structure
 from app.routing.next_hop import EntryHop, ViaMap, ViaTable
 from app.routing.relay_map import RelayMap
+from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction
 from app.routing.table import TableKey
 
@@ -21,23 +20,22 @@ class _Check:
     ca_file: Path | None
 
 
-def relays_in_use(structure: Structure, hops: HopsOf, cas: Mapping[str, str]) -> list[InUse]:
+def relays_in_use(table: RoutingTable, cas: Mapping[str, str]) -> list[InUse]:
     """Every relay of a map, once, as the strictest rule that may use it checks it.
 
     Args:
-        structure: of the live file.
-        hops: the different next hops of tables whose entries decide when mail comes in.
+        table: the routing.
         cas: the file of each CA that the operator declares.
     """
     found: dict[tuple[str, str], InUse] = {}
-    for rule in structure.rules.values():
+    for rule in table.ordered:
         if isinstance(rule.action, RelayAction):
             check = _Check(rule.action.tls_verify, _file(rule.action, cas))
-            for relay_map in _maps(structure, rule.action, hops):
-                for each in _relays(structure, relay_map, check):
+            for relay_map in _maps(table, rule.action):
+                for each in _relays(table, relay_map, check):
                     found[each.name] = _stricter(found.get(each.name), each)
-    for relay_map in structure.maps.values():  # mail of retired rules may wait for any of them
-        for each in _relays(structure, relay_map, _Check(verify=True, ca_file=None)):
+    for relay_map in table.maps.values():  # mail of retired rules may wait for any of them
+        for each in _relays(table, relay_map, _Check(verify=True, ca_file=None)):
             found.setdefault(each.name, each)
     return list(found.values())
 
@@ -47,21 +45,24 @@ def _file(action: RelayAction, cas: Mapping[str, str]) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _maps(structure: Structure, action: RelayAction, hops: HopsOf) -> Iterator[RelayMap]:
+def _maps(table: RoutingTable, action: RelayAction) -> Iterator[RelayMap]:
     via = action.via
     if isinstance(via, ViaTable):
-        table = structure.tables[via.name]
-        if table.key is TableKey.RECIPIENT_DOMAIN:
+        found = table.tables[via.name]
+        if found.key is TableKey.RECIPIENT_DOMAIN:
             # Its entries are not looked through: it may lead to any map.
-            yield from structure.maps.values()
+            yield from table.maps.values()
             return
-        named: tuple[EntryHop | None, ...] = (*hops(via.name), table.default)
-        yield from (structure.maps[hop.name] for hop in named if isinstance(hop, ViaMap))
+        named: tuple[EntryHop | None, ...] = (
+            *table.entries_of(via.name).hops,
+            found.default,
+        )
+        yield from (table.maps[hop.name] for hop in named if isinstance(hop, ViaMap))
     elif isinstance(via, ViaMap):
-        yield structure.maps[via.name]
+        yield table.maps[via.name]
 
 
-def _relays(structure: Structure, relay_map: RelayMap, check: _Check) -> Iterator[InUse]:
+def _relays(table: RoutingTable, relay_map: RelayMap, check: _Check) -> Iterator[InUse]:
     for relay in relay_map.relays:
         secure = relay.url.tls.mandatory
         yield InUse(
@@ -70,7 +71,7 @@ def _relays(structure: Structure, relay_map: RelayMap, check: _Check) -> Iterato
             relay.url,
             verify=check.verify if secure else None,
             ca_file=check.ca_file if secure else None,
-            active=(relay_map.name, relay.name) not in structure.states,
+            active=not table.is_out(relay_map.name, relay.name),
         )
 
 

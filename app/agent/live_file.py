@@ -8,9 +8,9 @@ LMDB writes new pages beside the old ones and then one page that says so: a writ
 has written nothing, and no reader has to repair anything.
 """
 
+import json
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import lmdb
 
 from app.agent import durable
 from app.render.opensmtpd import spelling
-from app.routing.decision import Fixed, HopsOf, Slots
+from app.routing.decision import Fixed, Slots
+from app.routing.entries import EntriesDigest, TableEntries
 from app.routing.errors import ControlError
 from app.routing.live_file import (
     DOWN,
@@ -35,18 +36,24 @@ from app.routing.live_file import (
     entry_row,
     key,
     read_down,
+    read_entry,
     read_structure,
     structure_rows,
 )
 from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop, parse_entry_hop
+from app.routing.overlay import Overlay
 from app.routing.routing_table import RoutingTable, StateKey
-from app.routing.table import TableKey
 
 _Sorted = list[tuple[bytes, bytes]]
 
 _MAP_BYTES = 1 << 36
 """Of address space, none of it used before it is written to: more than any routing takes."""
+RETIRED = b"retired"
+"""The row of maps and tables that routing no longer has."""
+_RETIRE = {b"map\0", b"tabl"}
+_MOST_HOPS = 20_000
+"""Different next hops of a table that are counted here; with more they are found anew."""
 _DIRECTORY_MODE = 0o750
 _ROOM_MODE = 0o770
 _DATA_MODE = 0o640
@@ -101,6 +108,7 @@ class LiveFile:
         self._group = group
         self._environment: lmdb.Environment | None = None
         self._known = Known()
+        self._routing: RoutingTable | None = None
 
     def open(self) -> None:
         """Make what is missing, and make it readable to the MTA.
@@ -151,14 +159,30 @@ class LiveFile:
             rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
             return read_structure(rows, self._known)
 
-    def hops(self) -> HopsOf:
-        """The different next hops of the tables whose entries decide when mail comes in."""
-        with self._open.begin() as transaction:
-            rows = {
-                where.decode().partition("\0")[2]: row
-                for where, row in _beginning(transaction, b"hops\0")
-            }
-        return lambda table: _read_hops(rows.get(table, b""))
+    def routing(self) -> RoutingTable:
+        """The routing that is in force; its entries stay where they are, and are read there.
+
+        Raises:
+            NotLive: it is none that an agent wrote.
+        """
+        if self._routing is None:
+            meta, found = self.meta(), self.structure()
+            with self._open.begin() as transaction:
+                retired = json.loads(_get(transaction, RETIRED) or b"[]")
+                entries = {name: _entries_of(self, transaction, name) for name in found.tables}
+            for kind, name in retired:
+                (found.maps if kind == "map" else found.tables).pop(name, None)
+            states = {key: each for key, each in found.states.items() if key[0] in found.maps}
+            entries = {name: each for name, each in entries.items() if name in found.tables}
+            self._routing = RoutingTable(
+                meta.revision, found.maps, states, found.tables, entries, found.rules,
+                found.credentials,
+            )  # fmt: skip
+        return self._routing
+
+    def begin(self) -> lmdb.Transaction:
+        """A look at what is there now."""
+        return self._open.begin()
 
     def down(self) -> frozenset[StateKey]:
         """The relays that are said to be down."""
@@ -196,19 +220,15 @@ class LiveFile:
             )
         )
         _read_back(rows, content)
+        self._routing = None
         try:
             with self._open.begin(write=True) as transaction:
                 meta = Meta.read(_get(transaction, META))
                 kept = _kept(transaction, rows, content.names)
                 changed = _replace(transaction, STRUCTURE, rows, kept)
-                for name in _tables(transaction) - content.routing.tables.keys():
-                    if key("table", name) not in kept:
-                        _drop(transaction, name)
-                for name, table in content.routing.tables.items():
-                    entries = content.routing.entries[name]
-                    _write_entries(transaction, name, entries)
-                    if table.key is not TableKey.RECIPIENT_DOMAIN:
-                        _write_hops(transaction, name, entries)
+                _write_tables(transaction, content.routing, kept)
+                retired = [each.decode().split("\0") for each in kept if each[:4] in _RETIRE]
+                transaction.put(RETIRED, json.dumps(sorted(retired)).encode())
                 writes = meta.writes + 1
                 meta = replace(
                     meta,
@@ -282,30 +302,57 @@ def _replace(
     return bool(gone or changed)
 
 
-def _write_entries(
-    transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]
+def _write_tables(
+    transaction: lmdb.Transaction, routing: RoutingTable, kept: Collection[bytes]
 ) -> None:
-    spelt: dict[EntryHop, bytes] = {}
+    """Write what differs in the entries of all tables, and what is known of each."""
+    for name in _tables(transaction) - routing.tables.keys():
+        if key("table", name) not in kept:
+            for where, _ in list(_beginning(transaction, entry_key(name, ""))):
+                transaction.delete(where)
+            transaction.delete(key("known", name))
+    for name in routing.tables:
+        entries = routing.entries_of(name)
+        base = entries.base
+        if isinstance(base, _Entries) and base.table == name:
+            if not entries.over:
+                continue
+            _write_changes(transaction, name, entries.over)
+        else:
+            _write_all(transaction, name, entries)
+        transaction.put(key("known", name), _known_row(entries))
 
-    def row(hop: EntryHop) -> bytes:
-        found = spelt.get(hop)
-        if found is None:
-            found = spelt[hop] = entry_row(hop, spelling.relay_url)
-        return found
 
+def _write_changes(
+    transaction: lmdb.Transaction, table: str, changes: Mapping[str, EntryHop | None]
+) -> None:
+    for name, hop in changes.items():
+        where = _entry_key(table, name)
+        if hop is None:
+            transaction.delete(where)
+        else:
+            transaction.put(where, entry_row(hop, spelling.relay_url))
+
+
+def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
+    spelt = {hop: entry_row(hop, spelling.relay_url) for hop in dict.fromkeys(entries.values())}
+    wanted = sorted((_entry_key(table, name), spelt[hop]) for name, hop in entries.items())
     begin = entry_key(table, "")
-    wanted = sorted((begin + name.encode(), row(hop)) for name, hop in entries.items())
-    if any(len(where) > MAX_KEY for where, _ in wanted):
-        raise NotWritten(ValueError("a key is too long"))
     cursor = transaction.cursor()
-    if not (cursor.set_range(begin) and bytes(cursor.key()).startswith(begin)):
-        last = not cursor.set_range(begin)
-        cursor.putmulti(wanted, append=last)
+    if not cursor.set_range(begin):  # nothing stands behind: all can be appended
+        cursor.putmulti(wanted, append=True)
         return
     gone, changed = _differences(list(_beginning(transaction, begin)), wanted)
     for where in gone:
         transaction.delete(where)
     transaction.cursor().putmulti(changed)
+
+
+def _entry_key(table: str, name: str) -> bytes:
+    where = entry_key(table, name)
+    if len(where) > MAX_KEY:
+        raise NotWritten(ValueError("a key is too long"))
+    return where
 
 
 def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted]:
@@ -325,21 +372,82 @@ def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted
     return gone + ([] if at is None else [at[0], *(each for each, _ in old)]), changed
 
 
-def _write_hops(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
-    counts = Counter(entries.values())
-    lines = sorted(f"{count}\t{hop}\n" for hop, count in counts.items())
-    transaction.put(key("hops", table), "".join(lines).encode())
+def _known_row(entries: TableEntries) -> bytes:
+    """What is known of all entries of a table, so that nobody has to look through them."""
+    digest = entries.digest
+    hops: Mapping[EntryHop, int] | None = entries.hops
+    if hops is not None and len(hops) > _MOST_HOPS:
+        hops = None
+    said = {
+        "digest": digest.to_bytes().hex(),
+        "hops": None if hops is None else {str(hop): n for hop, n in hops.items()},
+        "noted": {str(hop): n for hop, n in entries.noted.items()},
+    }
+    return json.dumps(said).encode()
 
 
-def _read_hops(row: bytes) -> tuple[EntryHop, ...]:
-    lines = row.decode().splitlines()
-    return tuple(parse_entry_hop(line.partition("\t")[2]) for line in lines)
+def _entries_of(file: LiveFile, transaction: lmdb.Transaction, table: str) -> TableEntries:
+    said = json.loads(_get(transaction, key("known", table)) or b"null")
+    if said is None:
+        raise NotLive
+    digest = EntriesDigest.from_bytes(bytes.fromhex(said["digest"]))
+    found = TableEntries(_Entries(file, table, digest.count), None, digest.count)
+    found.known.digest = digest
+    if said["hops"] is not None:
+        found.known.hops = _counts(said["hops"])
+    found.known.noted = _counts(said["noted"])
+    return found
 
 
-def _drop(transaction: lmdb.Transaction, table: str) -> None:
-    for where, _ in list(_beginning(transaction, entry_key(table, ""))):
-        transaction.delete(where)
-    transaction.delete(key("hops", table))
+def _counts(said: Mapping[str, int]) -> Overlay[EntryHop, int]:
+    return Overlay({parse_entry_hop(hop): n for hop, n in said.items()})
+
+
+class _Entries(Mapping[str, EntryHop]):
+    """The entries of one table as the file has them."""
+
+    def __init__(self, file: LiveFile, table: str, length: int) -> None:
+        self.table = table
+        self._file = file
+        self._length = length
+
+    def __getitem__(self, name: str) -> EntryHop:
+        hop = self.get(name)
+        if hop is None:
+            raise KeyError(name)
+        return hop
+
+    def get(self, name: str, default: object = None) -> EntryHop | None:  # type: ignore[override]
+        """See `Mapping.get`."""
+        del default
+        with self._file.begin() as transaction:
+            row = _get(transaction, entry_key(self.table, name))
+        return None if row is None else read_entry(row)[0]
+
+    def __contains__(self, name: object) -> bool:
+        return self.get(str(name)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def items(self) -> ItemsView[str, EntryHop]:
+        """See `Mapping.items`; all are read at once."""
+        return self._all().items()
+
+    def values(self) -> ValuesView[EntryHop]:
+        """See `Mapping.values`; all are read at once."""
+        return self._all().values()
+
+    def _all(self) -> dict[str, EntryHop]:
+        begin = entry_key(self.table, "")
+        with self._file.begin() as transaction:
+            return {
+                where[len(begin) :].decode(): read_entry(row)[0]
+                for where, row in _beginning(transaction, begin)
+            }
 
 
 def _tables(transaction: lmdb.Transaction) -> set[str]:

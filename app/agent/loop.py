@@ -65,7 +65,7 @@ class Loop:
             ended = self._memory.now.ended
             known, wait_s = 0 if ended is None else ended.push, POLL_S if is_back else 0
             try:
-                wanted = await self._link.wanted(known, wait_s)
+                wanted = await self._link.wanted(known, wait_s, self._applier.have())
             except (LinkDown, LinkRefused) as error:
                 event("wanted-not-learnt", logging.WARNING, reason=str(error))
                 is_back = False

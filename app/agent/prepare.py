@@ -165,9 +165,12 @@ class Preparer:
             OSError: the disk, or the operator's file, cannot be read.
         """
         self._at("read")
-        table = _model(wanted)
+        table = await asyncio.to_thread(self._model, wanted)
         self._at("secrets")
-        secrets = credentials.checked(table, wanted.secrets)
+        given = wanted.secrets
+        if self.live is not None and wanted.base is not None:
+            given = self.live.secrets(wanted)
+        secrets = credentials.checked(table, given)
         place = await self._look(memory)
         if self.live is not None:
             return await self._prepare_live(self.live, wanted, table, secrets, place, limit_s)
@@ -335,6 +338,18 @@ class Preparer:
         finally:
             shutil.rmtree(room)
 
+    def _model(self, wanted: Wanted) -> RoutingTable:
+        """The routing that is wanted, once it is sure that it is the one that was meant."""
+        if wanted.base is None:
+            table = read_model(wanted.model, wanted.revision)
+        elif self.live is not None:
+            table = self.live.changed(wanted)
+        else:
+            raise NotTheModel("changes came to an agent that asked for a whole model")
+        if model_digest(table) != wanted.model_digest:
+            raise NotTheModel("the model is not the one that its digest says; nothing was done")
+        return table
+
     async def _look(self, memory: Memory) -> Place:
         live = self._generations.live()
         if live is None:
@@ -359,16 +374,6 @@ class Preparer:
 
     async def _scan(self) -> Scan:
         return await asyncio.to_thread(queue.scan, self._spool)
-
-
-def _model(wanted: Wanted) -> RoutingTable:
-    """The routing that is wanted, once it is sure that it is the one that was meant."""
-    if wanted.base is not None:
-        raise NotTheModel("changes came where a whole model was asked for; nothing was done")
-    table = read_model(wanted.model, wanted.revision)
-    if model_digest(table) != wanted.model_digest:
-        raise NotTheModel("the model is not the one that its digest says; nothing was done")
-    return table
 
 
 def _retire_at(now_s: int, declared: Declared, files: Generation) -> int:

@@ -11,10 +11,11 @@ from app.render.opensmtpd.expressible import live_reasons
 from app.render.opensmtpd.live import Static, action_text, render_live, walk_of
 from app.render.opensmtpd.tombstones import actions_of
 from app.routing.decision import Fixed, assign, needed
-from app.routing.errors import NotExpressible
+from app.routing.delta import done, read_delta
+from app.routing.errors import ControlError, NotExpressible
 from app.routing.live_file import Login
 from app.routing.routing_table import RoutingTable
-from app.wire import Wanted
+from app.wire import Have, SecretMessage, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,16 @@ class Lacking:
     render: Callable[[Target], Static]
 
 
+class OtherBase(ControlError):
+    """Changes came for a model that is not in force here; the whole one is asked for next."""
+
+    code = "other-base"
+    temporary = True
+
+    def __init__(self) -> None:
+        super().__init__("the changes are for another model than the one in force here")
+
+
 class LivePreparer:
     """Prepares what goes to one live file."""
 
@@ -44,6 +55,39 @@ class LivePreparer:
             return False
         said = await program.ask(self.file.room, running)
         return said is not None and said.reads(self.file.meta())
+
+    def have(self) -> Have | None:
+        """The model that a server may send the changes of; None before the first."""
+        meta = self.file.meta()
+        return Have(meta.history, meta.revision, meta.model_digest) if meta.history else None
+
+    def changed(self, wanted: Wanted) -> RoutingTable:
+        """The routing that changes make of the one in force.
+
+        Raises:
+            OtherBase: they are for another one.
+            Invalid, Unknown: they are none, or none for it.
+        """
+        if wanted.base != self.file.meta().model_digest:
+            raise OtherBase
+        present = self.file.routing()
+        return done(present, read_delta(wanted.changes, present.tables), wanted.revision)
+
+    def secrets(self, wanted: Wanted) -> list[SecretMessage]:
+        """Every password that came, or was here already."""
+        structure = self.file.structure()
+        came = {each.label for each in wanted.secrets}
+        here = (
+            SecretMessage(
+                label=label,
+                revision=structure.credentials[label].revision,
+                username=login.username,
+                password=login.password,
+            )
+            for label, login in structure.logins.items()
+            if label not in came
+        )
+        return [*wanted.secrets, *here]
 
     def prepare(
         self,
@@ -61,7 +105,7 @@ class LivePreparer:
         reasons = live_reasons(table, target.version, target)
         if reasons:
             raise NotExpressible(reasons)
-        structure, meta = self.file.structure(), self.file.meta()
+        structure = self.file.structure()
         slots = assign(structure.slots, table)
         actions = needed(table, slots)
         have, walk = actions_of(old), set(walk_of(old))
@@ -69,8 +113,7 @@ class LivePreparer:
             name in walk and name in have and have[name].text == action_text(action)
             for name, action in actions.items()
         )
-        present = structure.routing(meta.revision, {name: {} for name in structure.tables})
-        before = needed(present, structure.slots, self.file.hops())
+        before = needed(self.file.routing(), structure.slots)
         logins = {label: Login(s.username, s.password) for label, s in secrets.items()}
         content = Content(
             wanted.history,

@@ -75,7 +75,7 @@ class Reporter:
         structure = file.meta().structure
         if structure != self._used:
             self._used = structure
-            self._health.use(relays_in_use(file.structure(), file.hops(), declared.cas))
+            self._health.use(relays_in_use(file.routing(), declared.cas))
         return self._health.seen()[:MAX_LISTED]
 
     async def _state(self, drifted: tuple[str, ...]) -> tuple[MtaState, str]:

@@ -7,7 +7,7 @@ relay gets it, at each delivery attempt.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -102,17 +102,11 @@ def _belongs_to(
     return rank(relay_map, usable, Draw(key=hashed_text(relay_map.hash_key, envelope)))[0].relay
 
 
-def needed(table: RoutingTable, slots: Slots, hops: "HopsOf | None" = None) -> dict[str, Fixed]:
-    """Every action that a routing may decide for, by name, in the order of its rules.
-
-    Args:
-        table: the routing.
-        slots: of its maps that hash at acceptance.
-        hops: the different next hops of a table's entries, for who need not look through them.
-    """
+def needed(table: RoutingTable, slots: Slots) -> dict[str, Fixed]:
+    """Every action that a routing may decide for, by name, in the order of its rules."""
     found: dict[str, Fixed] = {}
     for rule in table.ordered:
-        for one in _of_action(table, slots, rule.action, hops or _looked_through(table)):
+        for one in _of_action(table, slots, rule.action):
             found.setdefault(one.name, one)
     return found
 
@@ -136,9 +130,7 @@ def reserve(table: RoutingTable, slots: Slots) -> dict[str, Fixed]:
     return {one.name: one for one in found}
 
 
-def _of_action(
-    table: RoutingTable, slots: Slots, action: Action, hops: "HopsOf"
-) -> Iterator[Fixed]:
+def _of_action(table: RoutingTable, slots: Slots, action: Action) -> Iterator[Fixed]:
     if isinstance(action, Reject):
         yield refusal(action)
         return
@@ -149,7 +141,8 @@ def _of_action(
         yield from _of_table(table, slots, action, via)
     else:
         default = table.tables[via.name].default
-        for hop in dict.fromkeys((*hops(via.name), *(() if default is None else (default,)))):
+        hops = table.entries_of(via.name).hops
+        for hop in dict.fromkeys((*hops, *(() if default is None else (default,)))):
             yield from _each(table, slots, action, hop)
 
 
@@ -194,14 +187,6 @@ def _each(table: RoutingTable, slots: Slots, action: RelayAction, hop: EntryHop)
                 yield _in_slot(relay_map, action, slot)
             return
     yield _fixed(table, action, hop)
-
-
-HopsOf = Callable[[str], Iterable[EntryHop]]
-"""The different next hops of a table's entries, by its name."""
-
-
-def _looked_through(table: RoutingTable) -> HopsOf:
-    return lambda name: dict.fromkeys(table.entries[name].values())
 
 
 def _fixed(table: RoutingTable, action: RelayAction, hop: EntryHop) -> Fixed:

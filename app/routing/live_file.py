@@ -6,7 +6,8 @@ r"""The rows of the live file: a routing as a table program reads it, key by key
     rule\0NAME, table\0NAME    as documents
     credential\0LABEL          hosts, user name and password
     action\0NAME               what is asked for under an action's name
-    hops\0TABLE                where a table's entries lead, and how many do (for the agent)
+    known\0TABLE               for the agent: the digest of its entries, where they lead
+    retired                    for the agent: maps and tables that routing no longer has
     to\0TABLE\0KEY            where a key leads; a relay is followed by how the MTA spells it
 
 The agent writes whole revisions, each in one transaction, and nobody else writes. An entry is read

@@ -16,7 +16,7 @@ from app.render.opensmtpd.render import CONF, HEAD, LIST_HEAD, MODE
 from app.render.opensmtpd.rows import Version, refusal
 from app.render.opensmtpd.spelling import Unwritable
 from app.render.opensmtpd.tombstones import RenderedTombstone, tombstones_to_render, undeclared
-from app.routing.decision import Fixed, HopsOf, Options, Slots, needed, reserve, with_spares
+from app.routing.decision import Fixed, Options, Slots, needed, reserve, with_spares
 from app.routing.errors import NotExpressible, Reason
 from app.routing.next_hop import ViaMap, ViaTable
 from app.routing.relay_url import RelayURL
@@ -43,7 +43,6 @@ def render_live(
     slots: Slots,
     target: Target,
     before: Iterable[Fixed] = (),
-    hops: HopsOf | None = None,
 ) -> Static:
     """The fixed files for a routing.
 
@@ -52,7 +51,6 @@ def render_live(
         slots: of its maps that hash at acceptance.
         target: the MTA.
         before: actions that the routing needs which is in force until this one is.
-        hops: see `app.routing.decision.needed`.
 
     Raises:
         NotExpressible: this MTA cannot do it; with every reason.
@@ -61,9 +59,9 @@ def render_live(
     reasons = live_reasons(table, target.version, target)
     if reasons:
         raise NotExpressible(reasons)
-    wanted = needed(table, slots, hops)
+    wanted = needed(table, slots)
     ready = with_spares(slots)
-    actions = wanted | needed(table, ready, hops) | reserve(table, ready)
+    actions = wanted | needed(table, ready) | reserve(table, ready)
     actions |= {each.name: each for each in before}
     stones = tombstones_to_render(target.tombstones, actions.keys(), table.credentials)
     reasons = (*too_many_actions(wanted, target.version), *undeclared(stones, target))
