@@ -63,14 +63,24 @@ def delta_of(old: RoutingTable, new: RoutingTable, touched: Iterable[Subject]) -
     Args:
         old: a routing.
         new: a later one.
-        touched: every subject that may differ; it costs as much as they are.
+        touched: every subject that differs; it costs as much as they are, and as many entries as a
+            table has that came to be keyed on something else.
     """
+    subjects = dict.fromkeys(touched)
+    rekeyed = {
+        each.name
+        for each in subjects
+        if each.kind is Kind.TABLE and _is_rekeyed(old, new, each.name)
+    }
+    for name in rekeyed:
+        keys = {*old.entries_of(name), *new.entries_of(name)}
+        subjects.update(dict.fromkeys(Subject(Kind.ENTRY, name, key) for key in keys))
     going: list[Row] = []
     coming: list[Row] = []
-    for subject in dict.fromkeys(touched):
+    for subject in subjects:
         if subject.kind is not Kind.CREDENTIAL:
             before, after = row(old, subject), row(new, subject)
-            anew = subject.kind is Kind.ENTRY and _is_rekeyed(old, new, subject.name)
+            anew = subject.kind is Kind.ENTRY and subject.name in rekeyed
             _file(going, coming, (subject, before), (subject, after), anew=anew)
     labels: list[str] = []
     used = labels_in_use(old), labels_in_use(new)

@@ -63,7 +63,8 @@ class Pins:
         self._table_at = table_at
         self._pinned: dict[_Key, Pinned] = {}
         self._documents: dict[_Key, dict[str, JsonValue]] = {}
-        self._deltas: dict[_Key, dict[Have, Delta | None]] = {}
+        self._deltas: dict[_Key, dict[Have, Delta]] = {}
+        self._at_work = asyncio.Lock()
 
     async def pin(self, push: PushRow) -> Pinned | None:
         """What a push wants; None where that cannot be told: another history, or pruned."""
@@ -120,10 +121,12 @@ class Pins:
         None where the whole is to be given: that one is not ours, or newer, or too much changed
         since, or the journal has forgotten it.
         """
-        known = self._deltas.setdefault(pinned.key, {})
-        if have not in known:
-            known[have] = await self._delta(pinned, have)
-        return known[have]
+        async with self._at_work:  # a fleet asks at once, and mostly for the same
+            known = self._deltas.setdefault(pinned.key, {})
+            found = known.get(have) or await self._delta(pinned, have)
+            if found is not None:
+                known[have] = found
+            return found
 
     async def _delta(self, pinned: Pinned, have: Have) -> Delta | None:
         now = self._live.current().table
@@ -196,4 +199,5 @@ def _delta_since(
     then = apply(now, invert(since), have.revision)
     if model_digest(then) != have.digest:
         return None
-    return delta_of(then, pinned.table, (change.subject for change in since))
+    delta = delta_of(then, pinned.table, (change.subject for change in since))
+    return delta if len(delta.rows) <= MAX_DELTA else None

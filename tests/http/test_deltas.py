@@ -7,11 +7,13 @@ import httpx
 import pytest
 
 from app.routing.change import Delete, Kind, Put, Subject
+from app.routing.check import findings
 from app.routing.delta import MAX_DELTA, done, read_delta
 from app.routing.model import model_digest, read_model
 from app.routing.next_hop import MX
 from app.routing.routing_table import RoutingTable
 from app.server.api.services import Services
+from app.server.live import Mark, Marks
 from app.wire import Have, LineState, Wanted
 from tests.http.agents import Agent
 from tests.http.conftest import Clock
@@ -211,26 +213,29 @@ async def test_an_agent_that_has_nothing_is_given_the_whole_as_ever(
 
 
 async def test_nothing_walks_over_the_entries_because_one_is_put_and_pushed(
-    api: httpx.AsyncClient, agent: LiveAgent, services: Services
+    api: httpx.AsyncClient, agent: LiveAgent, services: Services, clock: Clock
 ) -> None:
     kept = Counting({f"k{number}.test": MX for number in range(20_000)})
+    marked = Counting(dict.fromkeys(kept, Mark(1, clock(), clock())))
     now = services.live.current()
-    services.live.replace(replace(now, table=replace(now.table, entries={"t": kept})))
+    marks = Marks({**now.marks._parts, (Kind.ENTRY, "t"): marked})
+    table = replace(now.table, entries={"t": kept})
+    services.live.replace(replace(now, table=table, marks=marks))
     services.pushes._pins.keep({})
     services.pushes._pins._deltas.clear()
     agent.table = services.live.current().table
     assert agent.have is not None
     agent.have = agent.have._replace(digest=model_digest(agent.table))
-    await put(api, "tables/t/entries/first.test", {"via": "map:pool"})
-    await push(api)
-    assert len((await agent.take()).changes) == 2, "the credential of the map comes into use"
-    walks, documents = kept.walks, len(services.pushes._pins._documents)
+    findings(table)
+    walks, documents = (kept.walks, marked.walks), len(services.pushes._pins._documents)
     for number in range(10):
         await put(api, f"tables/t/entries/new{number}.test", {"via": "map:pool"})
         await push(api)
-        assert len((await agent.take()).changes) == 1
+        told = subjects(await agent.take())
+        assert told[-1] == ("entries", "t", f"new{number}.test", True)
+        assert len(told) == (2 if number == 0 else 1), "first the map's credential comes into use"
     assert (await api.get("/v1/tables/t/entries/new9.test")).json()["via"] == "map:pool"
     assert (await api.delete("/v1/tables/t/entries/new9.test")).status_code == 204
-    assert len(services.live.current().table.entries["t"]) == 20_010
-    assert kept.walks == walks
+    assert len(services.live.current().table.entries["t"]) == 20_009
+    assert (kept.walks, marked.walks) == walks
     assert len(services.pushes._pins._documents) == documents

@@ -118,17 +118,17 @@ def test_a_credential_comes_into_use_by_an_entry_and_goes_with_it() -> None:
     assert delta_of(using, table, [ENTRY]).labels == frozenset()
 
 
-def test_a_table_made_anew_on_another_key_has_all_its_entries_anew() -> None:
+def test_a_table_that_comes_to_have_another_key_has_all_its_entries_anew() -> None:
     old = routing(MADE)
-    other = Table("t", TableKey.RECIPIENT)
-    new = replace(old, tables={"t": other})
-    touched = [
-        Subject(Kind.TABLE, "t"),
-        *(Subject(Kind.ENTRY, "t", key) for key in old.entries["t"]),
+    new = replace(old, tables={"t": Table("t", TableKey.RECIPIENT)})
+    assert rows_of(old, new) == [
+        "- tables/t/entries/a.test",
+        "- tables/t/entries/b.test",
+        "+ tables/t",
+        "+ tables/t/entries/a.test",
+        "+ tables/t/entries/b.test",
     ]
-    rows = json.loads(json.dumps(delta_of(old, new, touched).rows))
-    made = done(model_of(old), read_delta(rows, old.tables), 2)
-    assert model_digest(made) == model_digest(new)
+    assert model_digest(told(old, new)) == model_digest(new)
 
 
 def test_the_order_is_that_in_which_it_can_be_done() -> None:
