@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import patch_to_resolver, push_to_mta, resolve_http, resolve_in_process
+from bench import patch_to_delta, patch_to_resolver, push_to_mta, resolve_http, resolve_in_process
 from bench.rounds import Figure
 
 FIGURES: Mapping[str, Callable[[], Figure]] = {
     "resolve-in-process": resolve_in_process.measure,
     "resolve-http": resolve_http.measure,
     "patch-to-resolver": patch_to_resolver.measure,
+    "patch-to-delta": patch_to_delta.measure,
     "push-to-mta": push_to_mta.measure,
 }
 
