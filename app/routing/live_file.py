@@ -91,13 +91,16 @@ class Meta:
         """
         try:
             said: dict[str, Any] = json.loads(row or b"null")
-            if said["format"] != FORMAT:
+            if said.pop("format") != FORMAT:
                 raise NotLive
-            del said["format"]
             addresses = tuple(ip_address(text) for text in said.pop("addresses"))
-            return cls(addresses=addresses, **said)
-        except (KeyError, TypeError, ValueError) as error:
+            meta = cls(addresses=addresses, **said)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise NotLive from error
+        texts, numbers = (meta.history, meta.model_digest), (meta.revision, meta.writes)
+        if {str} != set(map(type, texts)) or {int} != set(map(type, (*numbers, meta.structure))):
+            raise NotLive
+        return meta
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -225,6 +228,13 @@ def read_structure(rows: Iterable[tuple[bytes, bytes]], known: "Known") -> Struc
     Raises:
         NotLive: a row is none that is written.
     """
+    try:
+        return _structure(rows, known)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NotLive from error
+
+
+def _structure(rows: Iterable[tuple[bytes, bytes]], known: "Known") -> Structure:
     found = Structure()
     slots: dict[str, dict[int, str]] = {}
     asked: list[tuple[str, dict[str, Any]]] = []
@@ -276,8 +286,8 @@ def read_entry(row: bytes) -> tuple[EntryHop, str]:
     Raises:
         NotLive: no entry is written so.
     """
-    text, _, spelt = row.decode().partition("\t")
     try:
+        text, _, spelt = row.decode().partition("\t")
         return parse_entry_hop(text), spelt
     except Exception as error:
         raise NotLive from error
@@ -291,7 +301,7 @@ def read_down(row: bytes | None) -> frozenset[StateKey]:
     """
     try:
         return frozenset((relay_map, relay) for relay_map, relay in json.loads(row or b"[]"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise NotLive from error
 
 

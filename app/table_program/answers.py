@@ -4,15 +4,26 @@ smtpd evaluates the lines of its rules one criterion after the other, with nothi
 (ruleset.c). Two lines hand an envelope over, piece by piece; from the last piece on each further
 question is whether it is the next action:
 
-    match tag regex <rm-walk> from any for any auth regex <rm-walk> reject
-    match tag <rm-walk> from src <rm-walk> for any helo <rm-walk> mail-from <rm-walk>
-        rcpt-to <rm-walk> action "first"
+    match from src <rm-walk> for any auth regex <rm-walk> reject
+    match tag <rm-walk> from any for any helo <rm-walk> mail-from <rm-walk> rcpt-to <rm-walk>
+        action "first"
     match tag <rm-walk> from any for any action "second"
     …
+
+    netaddr   the client     a new walk, wherever the one before was left       yes
+    regex     the user       only asked of who has logged in; refuses nobody    no
+    string    the tag                                                           yes
+    domain    the HELO                                                          yes
+    mailaddr  the sender                                                        yes
+    mailaddr  the recipient  the first of the questions "is it action n?"
+    string    the tag        the next one, and so on
+
+No other question is asked with the client, so a walk that smtpd gave up lends nothing to the next.
+What comes out of order is not guessed at: "cannot tell" is 451 to the client, who comes again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from enum import Enum
 
 from app.routing.decision import decide, relay_for
@@ -39,23 +50,25 @@ class Cause:
 
 
 class _Stage(Enum):
-    """How much of an envelope was handed over."""
+    """Which piece of an envelope was handed over last."""
 
     NOTHING = 0
-    TAGGED = 1
-    HANDED = 2
-    DECIDED = 3
+    CLIENT = 1
+    USER = 2
+    TAG = 3
+    HELO = 4
+    SENDER = 5
+    DECIDED = 6
 
 
-@dataclass(slots=True)
-class _Pieces:
-    """An envelope in pieces, as they were asked about."""
-
-    tag: str = ""
-    user: str | None = None
-    client: str = "local"
-    helo: str | None = None
-    sender: str | None = None
+_PIECES = {
+    ("regex", _Stage.CLIENT): _Stage.USER,
+    ("string", _Stage.CLIENT): _Stage.TAG,
+    ("string", _Stage.USER): _Stage.TAG,
+    ("domain", _Stage.TAG): _Stage.HELO,
+    ("mailaddr", _Stage.HELO): _Stage.SENDER,
+}
+"""What each question is about, by what was handed over before it."""
 
 
 class Walk:
@@ -66,57 +79,39 @@ class Walk:
         self._numbers = {name: number for number, name in enumerate(actions)}
         self._say = say
         self._stage = _Stage.NOTHING
-        self._pieces = _Pieces()
-        self._decided: int | None = -1
+        self._pieces: dict[_Stage, str] = {}
+        self._decided: int | None = _CANNOT_TELL
         self._next = 0
         self.revision = 0
         """Of the last answer."""
 
     def answer(self, question: Question) -> Answer:
         """The answer to one question of the walk."""
-        service, key = question.service, question.key
-        if service == "string":
-            return self._string(key)
-        if service == "regex":
-            return self._regex(key)
-        if self._stage is not _Stage.HANDED:
-            self._say(Cause.STRANGE, f"asked about a {service or 'thing'} outside of a walk")
-            return None
-        if service == "mailaddr":
-            return self._address(key)
-        if service == "netaddr":
-            self._pieces.client = key
-        elif service == "domain":
-            self._pieces.helo = key
-        return True
-
-    def _regex(self, key: str) -> Answer:
-        if self._stage is _Stage.TAGGED:
-            self._pieces.user = key
-            return False
-        self._pieces = _Pieces(tag=key)
-        self._stage = _Stage.TAGGED
-        return True
-
-    def _string(self, key: str) -> Answer:
-        if self._stage is _Stage.DECIDED:
-            number, self._next = self._next, self._next + 1
+        service = question.service
+        if service == "string" and self._stage is _Stage.DECIDED:
+            number = self._next
+            self._next = number + 1
             return None if self._decided == _CANNOT_TELL else self._decided == number
-        if self._stage is _Stage.TAGGED:
-            self._stage = _Stage.HANDED
-            self._pieces.tag = key
+        if service == "netaddr":
+            self._pieces = {_Stage.CLIENT: question.key}
+            self._stage = _Stage.CLIENT
             return True
-        self._say(Cause.STRANGE, "asked about an action outside of a walk")
-        return None
+        if service == "mailaddr" and self._stage is _Stage.SENDER:
+            return self._last(question.key)
+        stage = _PIECES.get((service, self._stage))
+        if stage is None:
+            self._stage = _Stage.NOTHING
+            self._say(Cause.STRANGE, f"asked about a {service or 'thing'} out of order")
+            return None
+        self._pieces[stage] = question.key
+        self._stage = stage
+        return stage is not _Stage.USER
 
-    def _address(self, key: str) -> Answer:
-        if self._pieces.sender is None:
-            self._pieces.sender = key
-            return True
+    def _last(self, recipient: str) -> Answer:
         self._stage, self._next = _Stage.DECIDED, 1
         self._decided = _CANNOT_TELL
         with self._live.read() as view:
-            self._decided = self._decide(view, key)
+            self._decided = self._decide(view, recipient)
         return None if self._decided == _CANNOT_TELL else self._decided == 0
 
     def _decide(self, view: View, recipient: str) -> int | None:
@@ -139,15 +134,18 @@ class Walk:
 _CANNOT_TELL = -1
 
 
-def _envelope(pieces: _Pieces, recipient: str, own: frozenset[IPAddress]) -> Envelope | None:
+def _envelope(
+    pieces: Mapping[_Stage, str], recipient: str, own: frozenset[IPAddress]
+) -> Envelope | None:
+    """The envelope that was handed over; None for one that smtpd takes and we do not know."""
     try:
         return Envelope(
-            sender=_address(pieces.sender or "@"),
+            sender=_address(pieces[_Stage.SENDER]),
             recipient=_address(recipient),
-            client=_client(pieces.client),
-            auth_user=pieces.user or None,
-            helo=pieces.helo,
-            tag=pieces.tag,
+            client=_client(pieces[_Stage.CLIENT]),
+            auth_user=pieces.get(_Stage.USER, "").lower() or None,
+            helo=pieces[_Stage.HELO].lower(),
+            tag=pieces[_Stage.TAG].lower(),
             own_addresses=own,
         )
     except Refused:
@@ -163,6 +161,14 @@ def _client(key: str) -> IPAddress | None:
     text = key.removeprefix("[").removesuffix("]")
     text = text[5:] if text[:5].lower() == "ipv6:" else text
     return parse_client(text.partition("%")[0])
+
+
+def _domain(key: str) -> str:
+    """The domain of a recipient; an address literal in the one spelling that it is hashed in."""
+    if key.startswith("["):
+        with suppress(Refused):
+            return parse_mail_address(f"a@{key}").domain
+    return key.lower()
 
 
 class Relays:
@@ -184,7 +190,7 @@ class Relays:
             asking = view.structure.actions.get(self._action)
             if asking is None:
                 return False
-            domain = question.key.lower()
+            domain = _domain(question.key)
             url = relay_for(view.table, asking, domain, view.down, self._draw)
             return False if url is None else self._live.spelling(url)
 

@@ -6,8 +6,7 @@ Until 7.5 these are imsg(3) frames of the table API, version 2; since 7.6 lines 
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _HEADER = struct.Struct("=IHHII")  # type, length with this header, flags, peer id, pid
 _OK, _OPEN, _CLOSE, _UPDATE, _CHECK, _LOOKUP, _FETCH = 0, 2, 3, 4, 5, 6, 7
@@ -20,16 +19,19 @@ _SERVICES = {
     0x400: "string",
     0x800: "regex",
 }
+_KINDS = {_CHECK: "check", _LOOKUP: "lookup", _FETCH: "fetch"}
+_ASKED = struct.Struct("=iQ")  # service, number of parameters
 _SERVED = ("domain", "credentials", "netaddr", "mailaddr", "relayhost", "string", "regex")
 
 MAX_LINE = 16_384
 """Octets of a line that are looked at: smtpd's keys have at most 1,023."""
 _FOUND, _NOT_FOUND, _CANNOT_TELL = 1, 0, -1
+_MAX_VALUE = 8_192
+"""Octets of an answer; imsg(3) has room for twice that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question.
+class Question(NamedTuple):
+    """One question; a tuple, for one is made at each of smtpd's steps.
 
     Attributes:
         kind: `open`, `check`, `lookup`, `fetch`, `update` or `close`; "" where it is none.
@@ -60,6 +62,15 @@ class Channel(Protocol):
         ...
 
 
+def _value(answer: str) -> bytes | None:
+    """The octets of a value; None for what smtpd would read as something else."""
+    try:
+        value = answer.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return None
+    return None if b"\0" in value or b"\n" in value or len(value) > _MAX_VALUE else value
+
+
 class Imsg:
     """6.4 to 7.5: frames of octets."""
 
@@ -68,14 +79,16 @@ class Imsg:
 
     def feed(self, data: bytes) -> Iterator[Question]:
         """See `Channel.feed`."""
-        self._data += data
-        while len(self._data) >= _HEADER.size:
-            kind, size, *_ = _HEADER.unpack_from(self._data)
+        data = self._data + data
+        at, end = 0, len(data)
+        while end - at >= _HEADER.size:
+            kind, size, *_ = _HEADER.unpack_from(data, at)
             size = max(size & 0x7FFF, _HEADER.size)
-            if len(self._data) < size:
-                return
-            body, self._data = self._data[_HEADER.size : size], self._data[size:]
-            yield _of_frame(kind, body)
+            if end - at < size:
+                break
+            yield _of_frame(kind, data[at + _HEADER.size : at + size])
+            at += size
+        self._data = data[at:]
 
     def answer(self, question: Question, answer: Answer) -> bytes:
         """See `Channel.answer`."""
@@ -84,7 +97,8 @@ class Imsg:
         if question.kind == "open":
             return _frame(b"")
         if isinstance(answer, str):
-            return _frame(struct.pack("=i", _FOUND) + answer.encode() + b"\0")
+            value = _value(answer)
+            return _CANNOT if value is None else _frame(_YES_AND + value + b"\0")
         return _YES if answer else (_CANNOT if answer is None else _NO)
 
 
@@ -92,6 +106,7 @@ def _frame(body: bytes) -> bytes:
     return _HEADER.pack(_OK, _HEADER.size + len(body), 0, 0, 0) + body
 
 
+_YES_AND = struct.pack("=i", _FOUND)
 _YES, _NO, _CANNOT = (
     _frame(struct.pack("=i", result)) for result in (_FOUND, _NOT_FOUND, _CANNOT_TELL)
 )
@@ -104,10 +119,10 @@ def _of_frame(kind: int, body: bytes) -> Question:
         return Question("update")
     if kind == _CLOSE:
         return Question("close")
-    name = {_CHECK: "check", _LOOKUP: "lookup", _FETCH: "fetch"}.get(kind, "")
+    name = _KINDS.get(kind, "")
     if not name or len(body) < 12:
         return Question("")
-    service, parameters = struct.unpack_from("=iQ", body)
+    service, parameters = _ASKED.unpack_from(body)
     rest = body[12:]
     for _ in range(min(2 * parameters, len(rest))):
         _, _, rest = rest.partition(b"\0")
@@ -129,15 +144,18 @@ class Lines:
     def feed(self, data: bytes) -> Iterator[Question]:
         """See `Channel.feed`."""
         *whole, rest = (self._data + data).split(b"\n")
+        self._data = b""
         for line in whole:
             if not self._too_long:
                 yield self._of_line(line)
             self._too_long = False
+        if self._too_long:
+            return
         if len(rest) > MAX_LINE:
             # What comes up to its end says nothing more, and is dropped as it comes.
-            if not self._too_long:
-                yield self._of_line(rest)
-            self._too_long, rest = True, b""
+            yield self._of_line(rest)
+            self._too_long = True
+            return
         self._data = rest
 
     def answer(self, question: Question, answer: Answer) -> bytes:
@@ -150,10 +168,15 @@ class Lines:
         if question.kind == "update":
             return f"update-result|{question.token}|ok\n".encode()
         if isinstance(answer, str):
-            result = f"found|{answer}"
+            value = _value(answer)
+            result = _SAID[None] if value is None else b"found|" + value
         else:
-            result = "found" if answer else _SAID[answer]
-        return f"{question.kind or 'check'}-result|{question.token}|{result}\n".encode()
+            result = _SAID[answer]
+        return b"%s-result|%s|%s\n" % (
+            (question.kind or "check").encode(),
+            question.token.encode(),
+            result,
+        )
 
     def _of_line(self, line: bytes) -> Question:
         fields = line.decode("utf-8", "replace").split("|", 7)
@@ -180,7 +203,11 @@ class Lines:
         return Question("")
 
 
-_SAID: dict[bool | None, str] = {False: "not-found", None: "error|cannot tell now"}
+_SAID: dict[bool | None, bytes] = {
+    True: b"found",
+    False: b"not-found",
+    None: b"error|cannot tell now",
+}
 
 PROTOCOLS: dict[bool, Callable[[], Channel]] = {True: Lines, False: Imsg}
 """By whether the first octet is a letter."""

@@ -16,6 +16,8 @@ ROOM = "run"
 
 HANDS_OVER = b"T"
 TAKEN = b"t"
+LEFT = b"L"
+"""Said last by who hands over: only then are they served there, so never at both ends."""
 _LIMIT_S = 5.0
 
 
@@ -45,6 +47,7 @@ def hand_over(config: str) -> None:
         )
         if link.recv(1) != TAKEN:
             return
+        link.send(LEFT)
     except OSError:
         return
     link.settimeout(None)

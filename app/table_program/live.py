@@ -1,8 +1,8 @@
 """The live file as it is read: the newest revision, or the last good file."""
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from app.routing.routing_table import EMPTY, RoutingTable, StateKey
 
 DATA = "data.mdb"
 _MAX_SPELT = 65_536
+_CUT_OFF = "the live file was cut off"
 
 
 class CannotRead(Exception):
@@ -63,34 +64,55 @@ class LiveFile:
         self._environment: lmdb.Environment | None = None
         self._transaction: lmdb.Transaction | None = None
         self._inode = (0, 0)
+        self._refused = (0, 0, 0, 0)
         self._least = 0
         self._snapshot = -1
         self._known = Known()
         self._view = _NOTHING
         self._spelt: dict[RelayURL, str] = {}
+        self._reading = _Reading(self)
         self.trouble = ""
         """What keeps the newest file from being read, in few words; "" where nothing does."""
 
-    @contextmanager
-    def read(self) -> Iterator[View]:
+    def read(self) -> "_Reading":
         """The newest revision; all that is asked while it is open is answered from it.
+
+        Entering it raises `CannotRead` where there is none.
+        """
+        return self._reading
+
+    def begin(self) -> View:
+        """Open the newest revision.
 
         Raises:
             CannotRead: there is none.
         """
         environment = self._opened()
         try:
-            with environment.begin() as self._transaction:
-                snapshot = self._transaction.id()
-                if snapshot != self._snapshot:
-                    self._take(environment, self._transaction)
-                    self._snapshot = snapshot
-                yield self._view
+            transaction = self._transaction = environment.begin()
+            snapshot = transaction.id()
+            if snapshot != self._snapshot:
+                self._take(environment, transaction)
+                self._snapshot = snapshot
         except (lmdb.Error, NotLive) as error:
-            self.trouble = f"the live file cannot be read: {type(error).__name__}"
-            raise CannotRead(self.trouble) from error
-        finally:
+            self.end()
+            raise self.cannot(error) from error
+        except BaseException:
+            self.end()
+            raise
+        return self._view
+
+    def end(self) -> None:
+        """Let go of the revision that is open."""
+        if self._transaction is not None:
+            self._transaction.abort()
             self._transaction = None
+
+    def cannot(self, error: Exception) -> CannotRead:
+        """What is raised for an error of the file."""
+        self._snapshot = -1
+        self.trouble = f"the live file cannot be read: {type(error).__name__}"
+        return CannotRead(self.trouble)
 
     def spelling(self, url: RelayURL) -> str:
         """How smtpd spells a relay that the view, or an entry read in it, leads to."""
@@ -129,49 +151,61 @@ class LiveFile:
             self.trouble = f"there is no live file: {error.strerror}"
         else:
             inode = (found.st_dev, found.st_ino)
-            if inode != self._inode:
-                self._open_other(inode)
-            elif found.st_size < self._least:
-                # What is mapped beyond its end cannot even be looked at: that is SIGBUS.
-                self.trouble = "the live file was cut off"
-                raise CannotRead(self.trouble)
+            if inode == self._inode:
+                if found.st_size < self._least:
+                    # What is mapped beyond its end cannot even be looked at: that is SIGBUS.
+                    self.trouble = _CUT_OFF
+                    raise CannotRead(self.trouble)
+                self.trouble = ""
+            else:
+                state = (*inode, found.st_size, found.st_ctime_ns)
+                if state != self._refused:
+                    self._refused = (0, 0, 0, 0) if self._open_other(inode) else state
         if self._environment is None:
             raise CannotRead(self.trouble)
         return self._environment
 
-    def _open_other(self, inode: tuple[int, int]) -> None:
-        environment = self._environment_of_ours()
-        if environment is None:
-            return
-        if self._environment is not None:
-            self._environment.close()
-        self._environment, self._inode, self._snapshot = environment, inode, -1
-        self._least = 0
-        self.trouble = ""
+    def _open_other(self, inode: tuple[int, int]) -> bool:
+        """Change over to what lies there now, if it can be read and is not older than ours.
 
-    def _environment_of_ours(self) -> lmdb.Environment | None:
-        """What lies there now, if it can be read and is not older than what we have read."""
+        Returns:
+            false where there is nothing to be had from it as long as nobody changes it.
+        """
         try:
-            environment = lmdb.open(
-                str(self._directory),
-                readonly=True,
-                create=False,
-                readahead=False,
-                max_spare_txns=2,
-            )
-        except lmdb.Error as error:
-            self.trouble = f"the live file cannot be opened: {type(error).__name__}"
-            return None
-        try:
-            with environment.begin() as transaction:
-                meta = Meta.read(_get(transaction, META))
-            if meta.writes >= self._view.meta.writes:
-                return environment
-            self.trouble = "the live file was replaced by an older one"
+            # Without its locks: to close a second one would free the first one's (fcntl(2)).
+            with self._environment_there(lock=False) as environment:
+                if not _is_whole(self._path, environment):
+                    self.trouble = _CUT_OFF
+                    return False
+                with environment.begin() as transaction:
+                    meta = Meta.read(_get(transaction, META))
+            if meta.writes < self._view.meta.writes:
+                self.trouble = "the live file was replaced by an older one"
+                return False
         except (lmdb.Error, NotLive) as error:
             self.trouble = f"the live file is not one of ours: {type(error).__name__}"
-        environment.close()
-        return None
+            return False
+        if self._environment is not None:
+            self._environment.close()
+            self._environment, self._inode = None, (0, 0)
+        try:
+            self._environment = self._environment_there(lock=True)
+        except lmdb.Error as error:
+            self.trouble = f"the live file cannot be opened: {type(error).__name__}"
+            return True
+        self._inode, self._snapshot, self._least = inode, -1, 0
+        self.trouble = ""
+        return True
+
+    def _environment_there(self, *, lock: bool) -> lmdb.Environment:
+        return lmdb.open(
+            str(self._directory),
+            readonly=True,
+            create=False,
+            readahead=False,
+            lock=lock,
+            max_spare_txns=2,
+        )
 
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
         before = self._view
@@ -183,8 +217,41 @@ class LiveFile:
             entries = {name: _Entries(self, name) for name in structure.tables}
             table = structure.routing(meta.revision, entries)
         own = LOOPBACK | frozenset(meta.addresses)
-        self._least = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        self._least = _least(environment)
         self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own)
+        if structure is not before.structure:
+            gc.collect()
+            gc.freeze()  # it stays: nobody has to look through it again
+
+
+class _Reading:
+    """A revision of a file, from when it is entered until it is left."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: LiveFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> View:
+        return self._file.begin()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._file.end()
+        if isinstance(error, lmdb.Error | NotLive):
+            raise self._file.cannot(error) from error
+
+
+def _least(environment: lmdb.Environment) -> int:
+    """Octets that a file of these pages has at least."""
+    return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
+
+
+def _is_whole(path: str, environment: lmdb.Environment) -> bool:
+    """Whether a file is as long as its first pages say; they are all that is looked at."""
+    try:
+        return os.stat(path).st_size >= _least(environment)  # noqa: PTH116  as it was opened
+    except OSError:
+        return False
 
 
 class _Entries(Mapping[str, EntryHop]):

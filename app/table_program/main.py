@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -21,7 +22,7 @@ from pathlib import Path
 from app.routing.route import Draw
 from app.table_program.answers import CREDENTIALS, WALK, Credentials, Relays, Table, Walk
 from app.table_program.channel import Answer, Channel, Imsg, Question, channel_for
-from app.table_program.handover import HANDS_OVER, TAKEN, address_of, data_of
+from app.table_program.handover import HANDS_OVER, LEFT, TAKEN, address_of, data_of
 from app.table_program.live import CannotRead, LiveFile
 
 _CHUNK = 65_536
@@ -40,13 +41,20 @@ class Log:
         """Write a line, unless one of the same cause was written within a second."""
         now = self._clock()
         last, kept_back = self._said.get(cause, (-_SAY_EVERY_S, 0))
-        if now - last < _SAY_EVERY_S:
+        # Who does not read what we say must not stop us: then it is kept back as well.
+        if now - last < _SAY_EVERY_S or not _takes_more(2):
             self._said[cause] = (last, kept_back + 1)
             return
         self._said[cause] = (now, 0)
         more = f" ({kept_back} more of this)" if kept_back else ""
         with contextlib.suppress(OSError):
             os.write(2, f"table-relaymap: {what}{more}\n".encode())
+
+
+def _takes_more(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(state & select.POLLOUT for _, state in poll.poll(0))
 
 
 class Turns:
@@ -85,6 +93,7 @@ class _Link:
     socket: socket.socket
     traces: bool = False
     said: bytes = b""
+    handed: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -115,7 +124,7 @@ class Program:
                 if descriptor in self._asked:
                     self._hear(self._asked[descriptor])
                 elif descriptor in self._links:
-                    self._hear_link(self._links[descriptor])
+                    self._hear_whoever(self._links[descriptor])
                 elif listener is not None:
                     self._greet(listener)
 
@@ -143,7 +152,9 @@ class Program:
             try:
                 data = data[os.write(asked.writes, data) :]
             except BlockingIOError:
-                select.select([], [asked.writes], [])
+                waits = select.poll()  # it may be a number that select(2) has no room for
+                waits.register(asked.writes, select.POLLOUT)
+                waits.poll()
             except OSError:  # it has gone; its end is read next
                 return
 
@@ -152,20 +163,27 @@ class Program:
         if question.kind == "open":
             asked.name, asked.table = question.key, self._table(question.key)
             return True
-        if question.kind in {"update", "close", ""} or asked.table is None:
+        if question.kind == "update":
+            return True
+        if question.kind in {"close", ""} or asked.table is None:
             return None
-        answer: Answer = None
-        try:
-            answer = asked.table.answer(question)
-        except CannotRead as error:
-            self.log.say("live file", str(error))
-        except Exception as error:  # noqa: BLE001  smtpd ends if we do
-            self.log.say("own error", f"an error of its own: {type(error).__name__}")
-        if self.live.trouble:
-            self.log.say("live file", self.live.trouble)
+        answer = self._look_up(asked.table, question)
         self.answered += 1
         if self._links:
             self._trace(asked, question, answer)
+        return answer
+
+    def _look_up(self, table: Table, question: Question) -> Answer:
+        try:
+            answer = table.answer(question)
+        except CannotRead as error:
+            self.log.say("live file", str(error))
+            return None
+        except Exception as error:  # noqa: BLE001  smtpd ends if we do
+            self.log.say("own error", f"an error of its own: {type(error).__name__}")
+            return None
+        if self.live.trouble:
+            self.log.say("live file", self.live.trouble)
         return answer
 
     def _table(self, name: str) -> Table:
@@ -196,6 +214,13 @@ class Program:
         self._links[link.fileno()] = _Link(link)
         self._poll.register(link, select.EPOLLIN)
 
+    def _hear_whoever(self, link: _Link) -> None:
+        try:
+            self._hear_link(link)
+        except Exception as error:  # noqa: BLE001  whoever it is, smtpd must be served
+            self.log.say("own error", f"an error of its own: {type(error).__name__}")
+            self._hang_up(link)
+
     def _hear_link(self, link: _Link) -> None:
         try:
             data, descriptors, _, _ = socket.recv_fds(link.socket, _CHUNK, 2)
@@ -203,9 +228,7 @@ class Program:
             return
         except OSError:
             data, descriptors = b"", []
-        if data == HANDS_OVER and len(descriptors) == 2:
-            self.open(descriptors[0], descriptors[1])
-            link.socket.sendall(TAKEN)
+        if self._takes_over(link, data, descriptors):
             return
         for descriptor in descriptors:
             os.close(descriptor)
@@ -217,6 +240,19 @@ class Program:
             if line == b"trace":
                 link.traces = True
             self._tell(link, self.status())
+
+    def _takes_over(self, link: _Link, data: bytes, descriptors: list[int]) -> bool:
+        """Take what is handed over, and serve it once its owner has said that it has left it."""
+        if data == HANDS_OVER and len(descriptors) == 2 and not link.handed:
+            link.handed = descriptors
+            link.socket.sendall(TAKEN)
+            return True
+        if data == LEFT and link.handed:
+            reads, writes = link.handed
+            link.handed = []
+            self.open(reads, writes)
+            return True
+        return False
 
     def status(self) -> dict[str, object]:
         """What would be answered from now, as it is read at this moment."""
@@ -256,8 +292,10 @@ class Program:
                 self._tell(link, line)
 
     def _tell(self, link: _Link, what: dict[str, object]) -> None:
+        line = json.dumps(what).encode() + b"\n"
         try:
-            link.socket.send(json.dumps(what).encode() + b"\n")
+            if link.socket.send(line) < len(line):
+                self._hang_up(link)  # half a line, and the rest of it would wait for room
         except BlockingIOError:
             return  # smtpd does not wait for who reads slowly
         except OSError:
@@ -267,6 +305,8 @@ class Program:
         if self._links.pop(link.socket.fileno(), None) is not None:
             self._poll.unregister(link.socket)
             link.socket.close()
+            for descriptor in link.handed:  # of who has gone on to serve them itself
+                os.close(descriptor)
 
 
 def listen(config: str, parent: int) -> socket.socket | None:
@@ -287,8 +327,11 @@ def listen(config: str, parent: int) -> socket.socket | None:
 
 
 def walk_of(config: str) -> tuple[str, ...]:
-    """The actions of the running smtpd, in the order of their lines."""
-    lines = Path(config).read_text("ascii").splitlines()
+    """The actions of the running smtpd, in the order of their lines; none where nobody says."""
+    try:
+        lines = Path(config).read_text("ascii").splitlines()
+    except (OSError, ValueError):
+        return ()
     return tuple(line for line in lines if not line.startswith("#"))
 
 
@@ -296,6 +339,8 @@ def main() -> None:
     """Serve the smtpd that started this program."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three for each table
     config = sys.argv[1]
     parent = os.getppid()
     listener = listen(config, parent)

@@ -159,9 +159,9 @@ def _conf(
 
 def _walk(actions: Iterable[str]) -> list[str]:
     """See `app.table_program.answers`: two lines hand an envelope over, each other line asks."""
-    lines = ["match tag regex <rm-walk> from any for any auth regex <rm-walk> reject"]
+    lines = ["match from src <rm-walk> for any auth regex <rm-walk> reject"]
     first = (
-        "match tag <rm-walk> from src <rm-walk> for any helo <rm-walk> mail-from <rm-walk>"
+        "match tag <rm-walk> from any for any helo <rm-walk> mail-from <rm-walk>"
         " rcpt-to <rm-walk> action {}"
     )
     others = "match tag <rm-walk> from any for any action {}"
