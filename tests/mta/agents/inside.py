@@ -141,6 +141,11 @@ class Agent:
         ended = await self.applier.recover()
         return None if ended is None else asdict(ended)
 
+    async def tell(self, down: list[list[str]]) -> None:
+        """Say which relays are down, as what follows their health does."""
+        assert self.preparer.live is not None
+        self.preparer.live.file.tell(frozenset((name, relay) for name, relay in down))
+
     async def look(self) -> dict[str, Any]:
         report = await Reporter(self.generations, self.mta, self.memory, self.preparer.live).look()
         return report.model_dump(mode="json")

@@ -28,6 +28,14 @@ def rule(number: int, via: str, domain: str | None = None, **action: Any) -> dic
     }
 
 
+def keyed_table(
+    name: str, key: str, entries: Mapping[str, str], default: str | None = None
+) -> dict[str, Any]:
+    """A table of some entries."""
+    pairs = [[entry, via] for entry, via in sorted(entries.items())]
+    return {"name": name, "description": "", "key": key, "default": default, "entries": pairs}
+
+
 def wanted(
     revision: int,
     rules: Sequence[Mapping[str, Any]] = (),
@@ -38,13 +46,14 @@ def wanted(
     credentials: Sequence[Mapping[str, Any]] = (),
     secrets: Sequence[Mapping[str, Any]] = (),
     out: Sequence[tuple[str, str]] = (),
+    tables: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What the server would answer; the push has the number of the revision unless told."""
     table = read_model(
         {
             "relay_maps": list(maps),
             "out": [list(each) for each in out],
-            "tables": [],
+            "tables": list(tables),
             "rules": list(rules),
             "credentials": list(credentials),
         },
