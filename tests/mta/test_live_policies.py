@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Tell
 from tests.mta.agents import table_program
-from tests.mta.agents.answers import Answers, answers
+from tests.mta.agents.answers import Answers, answered, answers
 from tests.mta.agents.machine import INCLUDE, PORT, A, B, C, Machine, operator
 from tests.mta.agents.wanting import relay_map, rule, wanted
 from tests.mta.bed.injector import Submission
@@ -140,3 +140,150 @@ def test_ratio_under_load_needs_the_limit_that_is_rendered(machine: Machine, tel
     machine.smtpd.stop()
     tell(f"the same at smtpd's own limit: {dict(counts)}, {len(asked)} look-ups")
     assert len(asked) > 600
+    assert counts != {"a": 100, "b": 200, "c": 300}
+
+
+# --- random
+
+CRITICAL = 18.467
+"""Of the chi-square distribution with 4 degrees of freedom at p = 0.001."""
+
+
+def chi_square(counts: Counter[str], places: int) -> float:
+    """How far counts are from being equal."""
+    expected = counts.total() / places
+    found = sum((n - expected) ** 2 / expected for n in counts.values())
+    return found + (places - len(counts)) * expected
+
+
+def test_random_gives_each_relay_the_same_chance(machine: Machine, tell: Tell):
+    """Whatever its weight. All picks count: smtpd asks once for each of these messages."""
+    serve(machine, 1, pool("random", *FIVE, weights=(1, 2, 3, 4, 5)))
+    machine.smtpd.hold()
+    send(machine, messages([f"u{n}@x.test" for n in range(3000)]))
+    before = answered(machine.namespace)
+    machine.smtpd.release()
+    machine.sinks.wait_for(3000)
+    counts, picks = machine.sinks.counts(), answered(machine.namespace) - before
+    tell(f"{picks:,} random picks of five: {sorted(counts.values())}, {chi_square(counts, 5):.1f}")
+    assert (counts.total(), picks) == (3000, 3000)
+    assert chi_square(counts, 5) < CRITICAL
+
+
+def test_a_chance_that_is_not_the_same_is_caught(machine: Machine):
+    """The test above can fail: by weight, as `ratio` shares, it is far off."""
+    serve(machine, 1, pool("ratio", *FIVE, weights=(1, 2, 3, 4, 5)))
+    assert chi_square(mail(machine, 300), 5) > CRITICAL
+
+
+# --- hash
+
+
+def belongs(machine: Machine, key: str) -> dict[str, set[str]]:
+    """Send two messages for each domain, in any order; which sinks each domain came to."""
+    other = {
+        "recipient-domain": lambda domain: (f"u@{domain}", "s@sender.test"),
+        "sender-domain": lambda domain: ("u@x.test", f"s@{domain}"),
+        "recipient": lambda domain: (f"u@{domain}", "s@sender.test"),
+        "sender": lambda domain: ("u@x.test", f"s@{domain}"),
+    }
+    domains = [*DOMAINS, *DOMAINS]
+    random.shuffle(domains)
+    machine.sinks.forget()
+    machine.smtpd.hold()
+    both = [other[key](domain) for domain in domains]
+    sent = messages([recipient for recipient, _ in both], [sender for _, sender in both])
+    send(machine, sent)
+    machine.smtpd.release()
+    taken = machine.sinks.wait_for(len(sent))
+    of_probe = {each.probe: domain for each, domain in zip(sent, domains, strict=True)}
+    found: dict[str, set[str]] = defaultdict(set)
+    for delivery in taken:
+        found[of_probe[delivery.probe]].add(delivery.sink)
+    return found
+
+
+@pytest.mark.parametrize("key", ["recipient-domain", "sender-domain"])
+def test_a_domain_stays_with_its_relay_until_that_goes(machine: Machine, tell: Tell, key: str):
+    hashed = pool("hash", *FIVE, hash_key=key)
+    serve(machine, 1, hashed)
+    before = belongs(machine, key)
+    assert len(before) == len(DOMAINS)
+    assert [domain for domain, sinks in before.items() if len(sinks) != 1] == []
+    assert {sink for sinks in before.values() for sink in sinks} == {s.name for s in FIVE}
+    pids = machine.pids()
+    fewer = hashed | {"relays": [r for r in hashed["relays"] if r["name"] != "r2"]}
+    assert push(machine, 2, fewer) == ("applied", "live")
+    after = belongs(machine, key)
+    moved = {domain for domain in DOMAINS if before[domain] != after[domain]}
+    own = {domain for domain in DOMAINS if before[domain] == {FIVE[2].name}}
+    tell(f"hash by {key}: {len(moved)} of {len(DOMAINS)} domains moved with their relay of five")
+    assert moved == own
+    assert [domain for domain, sinks in after.items() if len(sinks) != 1] == []
+    # It comes back under its name, and so do its domains; nobody else moves.
+    assert push(machine, 3, hashed) == ("applied", "live")
+    assert belongs(machine, key) == before
+    assert machine.pids() == pids
+
+
+def test_what_waits_for_a_relay_that_goes_is_taken_by_another(machine: Machine):
+    """Hashed by sender it was accepted for one relay: that is asked for again at each attempt."""
+    hashed = pool("hash", *FIVE, hash_key="sender-domain")
+    serve(machine, 1, hashed)
+    machine.smtpd.hold()
+    send(machine, messages(["u@x.test"] * 40, [f"s@{domain}" for domain in DOMAINS[:40]]))
+    fewer = hashed | {"relays": [r for r in hashed["relays"] if r["name"] != "r2"]}
+    assert push(machine, 2, fewer) == ("applied", "live")
+    machine.smtpd.release()
+    machine.sinks.wait_for(40)
+    assert machine.sinks.counts()[FIVE[2].name] == 0
+
+
+# --- failover
+
+
+def test_the_next_takes_over_while_the_first_is_down(machine: Machine):
+    serve(machine, 1, pool("failover", A, B, C))
+    pids = machine.pids()
+    assert mail(machine, 20) == {"a": 20}
+    machine.do("tell", down=[["pool", "r0"]])
+    assert mail(machine, 20) == {"b": 20}
+    machine.do("tell", down=[["pool", "r0"], ["pool", "r1"]])
+    assert mail(machine, 20) == {"c": 20}
+    machine.do("tell", down=[["pool", "r1"]])
+    assert mail(machine, 20) == {"a": 20}
+    # Where health leaves nobody it says nothing.
+    machine.do("tell", down=[["pool", "r0"], ["pool", "r1"], ["pool", "r2"]])
+    assert mail(machine, 20) == {"a": 20}
+    machine.do("tell", down=[])
+    assert mail(machine, 20) == {"a": 20}
+    assert machine.pids() == pids
+
+
+# --- round-robin
+
+
+def test_round_robin_goes_on_over_changes_of_the_map(machine: Machine):
+    """Nobody has two turns more than another, however often the map is pushed in between."""
+    serve(machine, 1, pool("round-robin", A, B, C))
+    with answers(machine.namespace) as found:
+        for revision in range(2, 12):
+            assert mail(machine, 1).total() == 1
+            changed = pool("round-robin", A, B, C, weights=(revision, 1, 1))
+            assert push(machine, revision, changed) == ("applied", "live")
+    picks = [each.answer for each in found.relays("rm-map-pool")]
+    assert len(picks) == 10
+    assert [picks[n] == picks[n - 3] for n in range(3, 10)] == [True] * 7
+    assert len(set(picks[:3])) == 3
+
+
+def test_round_robin_goes_on_with_one_relay_more_and_one_less(machine: Machine):
+    serve(machine, 1, pool("round-robin", A, B))
+    with answers(machine.namespace) as found:
+        mail(machine, 6)
+        assert push(machine, 2, pool("round-robin", A, B, C)) == ("applied", "live")
+        assert mail(machine, 9) == {"a": 3, "b": 3, "c": 3}
+        assert push(machine, 3, pool("round-robin", B, C)) == ("applied", "live")
+        counts = mail(machine, 6)
+    assert counts == {"b": 3, "c": 3}
+    assert [each.revision for each in found.relays("rm-map-pool")] == [1] * 6 + [2] * 9 + [3] * 6

@@ -1,10 +1,11 @@
 """All that a table program answered while something was done, each with its revision."""
 
+import contextlib
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ ROOM = f"{STATE_DIR}/data/run"
 WALK = "rm-walk"
 CREDENTIALS = "rm-credentials"
 _LIMIT_S = 60
+_CHUNK = 1 << 20
 
 
 class NotAnswered(Exception):
@@ -46,7 +48,11 @@ class Answered:
 
 @dataclass(slots=True)
 class Answers:
-    """Everything that one program answers, as it comes in."""
+    """Everything that one program answers, as it comes in.
+
+    It waits for nobody: where many hundreds are given at once, some are not told of here. Who must
+    have them all counts by `answered` instead.
+    """
 
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _all: list[Answered] = field(default_factory=list)
@@ -76,13 +82,12 @@ class Answers:
                 raise NotAnswered(f"{len(self._all)} other answers")
             return next(each for each in self._all if wanted(each))
 
-    def heard(self, line: bytes) -> None:
-        """Take one line of a program."""
-        said = json.loads(line)
-        if "kind" not in said:
-            return  # how it does, which it says as well
+    def heard(self, lines: Iterable[bytes]) -> None:
+        """Take some lines of a program."""
+        said = [json.loads(line) for line in lines]
+        # It says how it does as well.
         with self._changed:
-            self._all.append(Answered(**said))
+            self._all += [Answered(**each) for each in said if "kind" in each]
             self._changed.notify_all()
 
 
@@ -91,24 +96,26 @@ def answers(namespace: Namespace) -> Iterator[Answers]:
     """What the program of the smtpd that runs answers from now on."""
     found = Answers()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         _connect(link, namespace)
         link.sendall(b"trace\n")
-        lines = link.makefile("rb")
-        lines.readline()  # from here on it traces
+        begun = threading.Event()
 
         def read() -> None:
-            for line in lines:
-                found.heard(line)
+            rest = b""
+            while data := link.recv(_CHUNK):
+                begun.set()  # its first line says how it does: from here on it traces
+                *lines, rest = (rest + data).split(b"\n")
+                found.heard(lines)
 
         reader = threading.Thread(target=read, name="answers", daemon=True)
         reader.start()
         try:
+            assert begun.wait(_LIMIT_S), "the table program does not trace"
             yield found
         finally:
-            link.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # it has gone
+                link.shutdown(socket.SHUT_RDWR)
             reader.join()
-            lines.close()
 
 
 def _connect(link: socket.socket, namespace: Namespace) -> None:
@@ -131,4 +138,10 @@ def status(namespace: Namespace) -> dict[str, Any]:
         link.sendall(b"status\n")
         with link.makefile("rb") as lines:
             found: dict[str, Any] = json.loads(lines.readline())
+    return found
+
+
+def answered(namespace: Namespace) -> int:
+    """Answer how many questions the program has answered so far."""
+    found: int = status(namespace)["answered"]
     return found
