@@ -10,13 +10,14 @@ from app.agent.process import Daemon, Identity
 from app.observe import event
 from app.routing.errors import ControlError
 
-_FIRST_WAIT_S = 1.0
+_FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 30.0
 _STOP_LIMIT_S = 10.0
 """smtpd ends in a fraction of a second; one that does not is killed, and never waited for as long
 as the whole restart may take."""
-_SETTLED_S = 60.0
-"""Having run for so long, smtpd has earned a quick start again."""
+_SETTLED_S = 2.0
+"""Having run for so long, smtpd has earned a quick start again: what its files let it fail at, it
+fails at sooner."""
 
 
 class Supervise:
@@ -45,6 +46,17 @@ class Supervise:
         async with self._busy:
             await self._stop(min(_STOP_LIMIT_S, limit_s / 3))
             await self._start()
+
+    async def replace(self, known: Identity, limit_s: float) -> None:
+        """End the smtpd that is known, and start another; nothing where that has happened already.
+
+        Raises:
+            NotServing: it could not be started.
+        """
+        async with self._busy:
+            if self._identity == known and process.identity(known.pid) == known:
+                await self._stop(min(_STOP_LIMIT_S, limit_s / 3))
+                await self._start()
 
     async def running(self) -> Identity | None:
         """Our child, if it lives; before the first start, one that an agent before us left."""
