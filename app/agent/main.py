@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 
 from app.agent import journal, program, queue
@@ -26,6 +26,7 @@ from app.agent.report import Reporter
 from app.agent.smtpctl import Smtpctl
 from app.agent.supervise import Supervise
 from app.agent.systemd import Systemd
+from app.agent.watch import Watch
 from app.observe import event, start_log
 from app.render.plan import CONF
 from app.routing.errors import ControlError
@@ -81,10 +82,15 @@ async def _run(settings: AgentSettings) -> None:
     _notify("READY=1")
     event("agent-started", mta=settings.mta, agent=memory.now.agent, live=live is not None)
     link = Link(settings.server, settings.token_path)
-    reporter = Reporter(generations, mta, memory, live, health)
+    watch = None
+    if live is not None and isinstance(control, Supervise):
+        watch = Watch(live.file.room, control)
+    reporter = Reporter(generations, mta, memory, live, health, watch)
     loop = Loop(link, applier, reporter, memory)
+    beside = [] if health is None else [_look_after(health, control, settings.unit)]
+    beside += [] if watch is None else [watch.run()]
     try:
-        await _until_told(_life(loop, applier, control, health, settings.unit), loop.busy)
+        await _until_told(_life(loop, applier, control, beside), loop.busy)
     finally:
         await link.close()
         if live is not None:
@@ -93,21 +99,27 @@ async def _run(settings: AgentSettings) -> None:
 
 
 async def _life(
-    loop: Loop, applier: Applier, control: Control, health: HealthLoop | None, unit: str
+    loop: Loop, applier: Applier, control: Control, beside: Iterable[Coroutine[None, None, None]]
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        if health is not None:
-            if isinstance(control, Supervise):
-                control.listeners.append(health.heard)
-            else:
-                group.create_task(journal.follow(unit, health.heard))
-            group.create_task(health.run())
+        for each in beside:
+            group.create_task(each)
         if isinstance(control, Supervise):
             group.create_task(control.run())
         async with loop.busy:
             if await applier.recover() is None and isinstance(control, Supervise):
                 await applier.start()
         group.create_task(loop.run())
+
+
+async def _look_after(health: HealthLoop, control: Control, unit: str) -> None:
+    """See to the health of relays, with what smtpd logs where its log can be read."""
+    async with asyncio.TaskGroup() as group:
+        if isinstance(control, Supervise):
+            control.listeners.append(health.heard)
+        else:
+            group.create_task(journal.follow(unit, health.heard))
+        group.create_task(health.run())
 
 
 async def _until_told(life: Coroutine[None, None, None], busy: asyncio.Lock) -> None:

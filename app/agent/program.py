@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.agent import durable, process
+from app.agent import durable
 from app.agent.process import Identity
 from app.routing.errors import ControlError
 from app.routing.live_file import Meta
@@ -90,10 +90,12 @@ class Said:
 
     Attributes:
         pid: of it.
+        smtpd: the pid of the smtpd that it answers.
         trouble: why it cannot read the live file; "" where it can.
     """
 
     pid: int
+    smtpd: int
     config: str
     history: str = ""
     revision: int = 0
@@ -111,17 +113,27 @@ class Said:
 
 
 async def ask(room: Path, smtpd: Identity) -> Said | None:
-    """What the program of this smtpd says; None where none answers.
+    """What the program of this smtpd says; None where none answers."""
+    found = await _find(room, smtpd)
+    return None if found is None else found[1]
 
-    Its socket is named after the process of smtpd that started it.
-    """
+
+async def socket_of(room: Path, smtpd: Identity) -> Path | None:
+    """Where the program of this smtpd listens; None where none answers."""
+    found = await _find(room, smtpd)
+    return None if found is None else found[0]
+
+
+async def _find(room: Path, smtpd: Identity) -> tuple[Path, Said] | None:
+    # Each says whose it is: a confined agent sees no processes of other users.
     for path in await asyncio.to_thread(lambda: sorted(room.glob("*.sock"))):
-        if path.stem.isdecimal() and process.parent(int(path.stem)) == smtpd.pid:
-            try:
-                async with asyncio.timeout(_ASK_LIMIT_S):
-                    return await _ask(path)
-            except (OSError, TimeoutError, ValueError, KeyError):
-                continue
+        try:
+            async with asyncio.timeout(_ASK_LIMIT_S):
+                said = await _ask(path)
+        except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+            continue
+        if said.smtpd == smtpd.pid:
+            return path, said
     return None
 
 

@@ -10,6 +10,7 @@ from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
 from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
+from app.agent.watch import Watch
 from app.render.opensmtpd.live import walk_of
 from app.routing.live_file import Meta
 from app.wire import (
@@ -33,12 +34,14 @@ class Reporter:
         memory: MemoryFile,
         live: LivePreparer | None = None,
         health: HealthLoop | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._generations = generations
         self._mta = mta
         self._memory = memory
         self._live = live
         self._health = health
+        self._watch = watch
         self._used = -1
 
     async def look(self) -> Report:
@@ -90,7 +93,7 @@ class Reporter:
             return MtaState.DRIFTED, f"changed by hand: {', '.join(drifted)}"
         if self._live is not None and not await self._live.is_asked(await self._running()):
             return MtaState.UNKNOWN, "smtpd does not ask a table program that reads the live file"
-        return MtaState.LIVE, ""
+        return MtaState.LIVE, "" if self._watch is None else self._watch.said()
 
     async def _running(self) -> Identity | None:
         try:

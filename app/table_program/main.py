@@ -106,6 +106,7 @@ class Program:
     log: Log = field(default_factory=Log)
     turns: Turns = field(default_factory=Turns)
     answered: int = 0
+    smtpd: int = 0
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _links: dict[int, _Link] = field(default_factory=dict)
     _poll: select.epoll = field(default_factory=select.epoll)
@@ -258,6 +259,7 @@ class Program:
         """What would be answered from now, as it is read at this moment."""
         said: dict[str, object] = {
             "pid": os.getpid(),
+            "smtpd": self.smtpd,
             "config": self.config,
             "answered": self.answered,
             "tables": sorted(asked.name for asked in self._asked.values()),
@@ -318,12 +320,21 @@ def listen(config: str, parent: int) -> socket.socket | None:
             if not Path(f"/proc/{left.stem}").exists() or left == address:
                 left.unlink(missing_ok=True)
         listener.bind(str(address))
+        address.chmod(0o660)  # an agent without the powers of root is of the same group
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         return None
     listener.setblocking(False)  # noqa: FBT003  its only argument
     return listener
+
+
+def parent_of(pid: int) -> int:
+    """The process that a process is a child of; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def walk_of(config: str) -> tuple[str, ...]:
@@ -345,6 +356,7 @@ def main() -> None:
     parent = os.getppid()
     listener = listen(config, parent)
     program = Program(config, LiveFile(Path(data_of(config))), walk_of(config))
+    program.smtpd = parent_of(parent)
     program.open(0, 1)
     program.run(listener)
     if listener is not None:
