@@ -35,7 +35,7 @@ def measure() -> Figure:
         for entries in (MANY, FEW):
             state_dir = Path(folder) / str(entries)
             state_dir.mkdir(mode=0o700)
-            asyncio.run(_fill(state_dir, entries))
+            asyncio.run(fill(state_dir, entries))
             agents[entries] = _Agent(stack.enter_context(relaymap(state_dir)))
         return interleave(
             "PUT of an entry and push until the agent has the delta",
@@ -44,7 +44,7 @@ def measure() -> Figure:
         )
 
 
-async def _fill(state_dir: Path, entries: int) -> None:
+async def fill(state_dir: Path, entries: int) -> None:
     """A database of one table, by the editor and not over HTTP."""
     relay_map = read_relay_map(map_document())
     hop = ViaMap(relay_map.name)

@@ -23,6 +23,7 @@ from app.routing.entries import EntriesDigest, TableEntries
 from app.routing.errors import ControlError
 from app.routing.live_file import (
     DOWN,
+    MAP_BYTES,
     MAX_KEY,
     META,
     STRUCTURE,
@@ -47,8 +48,6 @@ from app.routing.routing_table import RoutingTable, StateKey
 
 _Sorted = list[tuple[bytes, bytes]]
 
-_MAP_BYTES = 1 << 36
-"""Of address space, none of it used before it is written to: more than any routing takes."""
 RETIRED = b"retired"
 """The row of maps and tables that routing no longer has."""
 _RETIRE = {b"map\0", b"tabl"}
@@ -122,7 +121,7 @@ class LiveFile:
             directory.chmod(mode)
         try:
             self._environment = lmdb.open(
-                str(self.directory), map_size=_MAP_BYTES, mode=_DATA_MODE, readahead=False
+                str(self.directory), map_size=MAP_BYTES, mode=_DATA_MODE, readahead=False
             )
             with self._environment.begin(write=True) as transaction:
                 if transaction.get(META) is None:

@@ -39,6 +39,10 @@ ENTRY = b"to\0"
 STRUCTURE = (b"action\0", b"credential\0", b"map\0", b"rule\0", b"table\0")
 """The beginnings of the keys of all other rows, in the order in which the file has them."""
 
+MAP_BYTES = 1 << 36
+"""Of address space, for who writes and who reads alike; none of it is used before there is a row.
+Who has mapped less cannot read a file once it has grown over that."""
+
 MAX_KEY = 511
 """Octets of a key in LMDB."""
 

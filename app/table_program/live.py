@@ -11,6 +11,7 @@ import lmdb
 from app.routing.envelope import LOOPBACK
 from app.routing.live_file import (
     DOWN,
+    MAP_BYTES,
     MAX_KEY,
     META,
     STRUCTURE,
@@ -200,6 +201,7 @@ class LiveFile:
     def _environment_there(self, *, lock: bool) -> lmdb.Environment:
         return lmdb.open(
             str(self._directory),
+            map_size=MAP_BYTES,
             readonly=True,
             create=False,
             readahead=False,
