@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lmdb
 
+from app.routing.entries import TableEntries
 from app.routing.envelope import LOOPBACK
 from app.routing.live_file import (
     DOWN,
@@ -216,7 +217,10 @@ class LiveFile:
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):
             rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
             structure = read_structure(rows, self._known)
-            entries = {name: _Entries(self, name) for name in structure.tables}
+            # Nobody who answers counts them, and to count a million would take half a second.
+            entries = {
+                name: TableEntries(_Entries(self, name), None, 0) for name in structure.tables
+            }
             table = structure.routing(meta.revision, entries)
         own = LOOPBACK | frozenset(meta.addresses)
         self._least = _least(environment)
