@@ -67,6 +67,7 @@ class Settings:
             "mta limit task-hiwat 100000",
             # It waits seconds between two connections to one place; here all places are ours.
             *(f"mta limit conn-delay-{what} 0" for what in _DELAYED),
+            "mta limit reconn-delay-route 0",
             f'table logins "file:{_CREDENTIALS}"',
             *self.declarations,
             *(line for listener in self.listeners for line in self._listen(listener)),

@@ -7,29 +7,43 @@ from random import Random
 
 from app.render.generation import Generation, Target
 from app.routing.envelope import Undeliverable
+from app.routing.policies import smooth_turns
+from app.routing.relay_map import Policy, RelayMap
 from app.routing.routing_table import RoutingTable
-from tests.mta.parity.coverage import REQUIRED, choose
+from app.wire import Reload
+from tests.mta.parity.coverage import choose, required
 from tests.mta.parity.envelopes import Sent, bounce_of
-from tests.mta.parity.expectation import Expected, Fate, Seen, expected, sinks_of
+from tests.mta.parity.expectation import ALL_UP, Down, Expected, Fate, Seen, expected, sinks_of
 from tests.mta.parity.observation import Outcome, Ward
 from tests.mta.parity.tables import routing_table
+from tests.mta.parity.variations import some_down, variation
 
 TABLES = 20
 """At least so many; more, until everything was hit `HITS` times."""
 MOST_TABLES = 60
 ENVELOPES = 22
 HITS = 10
+VARIATIONS = 3
+"""Of each random table, where they cost little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One routing table, its files, what was sent through it, and what a daemon did."""
+    """One routing table, what was sent through it, and what a daemon did.
+
+    Attributes:
+        files: what the daemon read; None where it asked.
+        down: the relays that health said get nothing.
+        reload: what it took to serve this table after the one before.
+    """
 
     table: RoutingTable
-    files: Generation
+    files: Generation | None
     sent: Sequence[Sent]
     outcome: Outcome
     target: Target
+    down: Down = ALL_UP
+    reload: Reload = Reload.RESTART
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +51,9 @@ class Campaign:
     """All trials of one seed, and how often each thing was hit in them."""
 
     seed: int
-    trials: Sequence[Trial]
+    trials: list[Trial]
     hits: Counter[str]
+    live: bool = False
 
     @property
     def envelopes(self) -> int:
@@ -47,21 +62,35 @@ class Campaign:
 
 
 def run(seed: int, ward: Ward) -> Campaign:
-    """Send random envelopes through random tables until everything was hit often enough."""
+    """Send random envelopes through random tables until everything was hit often enough.
+
+    A daemon that asks is given variations of most tables, for which it needs no restart.
+    """
     random = Random(seed)
-    hits: Counter[str] = Counter()
-    trials: list[Trial] = []
-    while len(trials) < TABLES or (missing(hits) and len(trials) < MOST_TABLES):
-        table = routing_table(random, ward.target(), hits)
-        sent = choose(random, table, ENVELOPES, hits)
-        files = ward.load(table)
-        trials.append(Trial(table, files, sent, ward.send(sent), ward.target()))
-    return Campaign(seed, trials, hits)
+    campaign = Campaign(seed, [], Counter(), ward.live)
+    trials = campaign.trials
+    while len(trials) < TABLES or (missing(campaign) and len(trials) < MOST_TABLES):
+        if not ward.live or len(trials) % (1 + VARIATIONS) == 0:
+            table = routing_table(random, ward.target(), campaign.hits, live=ward.live)
+        else:
+            table = variation(random, trials[-1].table, ward.target(), campaign.hits)
+        down = some_down(random, table) if ward.live else ALL_UP
+        sent = choose(random, table, ENVELOPES, campaign.hits, down)
+        trials.append(trial(ward, table, sent, down))
+    return campaign
 
 
-def missing(hits: Mapping[str, int]) -> list[str]:
+def trial(ward: Ward, table: RoutingTable, sent: Sequence[Sent], down: Down = ALL_UP) -> Trial:
+    """Send envelopes through one table."""
+    files = ward.load(table, down)
+    reload = ward.reload
+    return Trial(table, files, sent, ward.send(sent), ward.target(), down, reload)
+
+
+def missing(campaign: Campaign) -> list[str]:
     """Answer what was hit too seldom."""
-    return [name for name in REQUIRED if hits.get(name, 0) < HITS]
+    names = required(live=campaign.live)
+    return [name for name in names if campaign.hits.get(name, 0) < HITS]
 
 
 def disagreements(trials: Sequence[Trial]) -> list[str]:
@@ -86,13 +115,15 @@ def expectation(trial: Trial, sent: Sent) -> Expected:
         envelope = sent.envelope()
     except Undeliverable:
         return Expected(Fate.REFUSED)
-    return expected(trial.table, envelope, trial.target.version)
+    return expected(trial.table, envelope, trial.target.version, trial.down)
 
 
 def expectation_of_bounce(trial: Trial, sent: Sent, wanted: Expected) -> Expected | None:
     """Answer what must become of the bounce of a message; None where none is made."""
     bounce = bounce_of(sent) if wanted.fate is Fate.RETURNED else None
-    return None if bounce is None else expected(trial.table, bounce, trial.target.version)
+    if bounce is None:
+        return None
+    return expected(trial.table, bounce, trial.target.version, trial.down)
 
 
 def _agrees_on_bounce(wanted: Expected | None, seen: Seen | None, recipient: str) -> bool:
@@ -109,16 +140,26 @@ class Spread:
         shares: what each sink should get of it, by the relays that lead there.
         relays: how many relays lead to each sink.
         counts: what each got.
+        turns: where each turn of one round leads, where turns may begin anywhere; else empty.
     """
 
     where: str
     shares: Mapping[str, float]
     relays: Mapping[str, int]
     counts: Mapping[str, int]
+    turns: Sequence[str] = ()
 
     def agrees(self) -> bool:
         """Say whether every sink got its share, to the last unfinished turn."""
         total = sum(self.counts.values())
+        if self.turns:
+            around = (*self.turns, *self.turns)
+            rounds, rest = divmod(total, len(self.turns))
+            whole = Counter(list(self.turns) * rounds)
+            return any(
+                whole + Counter(around[first : first + rest]) == self.counts
+                for first in range(len(self.turns))
+            )
         return all(
             abs(self.counts.get(sink, 0) - total * share) < self.relays[sink]
             for sink, share in self.shares.items()
@@ -138,13 +179,28 @@ def _spreads(number: int, trial: Trial) -> Iterator[Spread]:
             counts.setdefault(wanted.relay_map, Counter())[seen.delivery.sink] += 1
             wanted_of[wanted.relay_map] = wanted
     for name, found in counts.items():
+        turns = _turns(trial.table.maps[name], wanted_of[name]) if trial.files is None else ()
+        if turns is None:
+            continue
         shares: dict[str, float] = {}
         relays: Counter[str] = Counter()
         for candidate in wanted_of[name].candidates:
             sink = sinks_of(candidate)[0].name
             relays[sink] += 1
             shares[sink] = shares.get(sink, 0.0) + (candidate.share or 0.0)
-        yield Spread(f"table {number}, map {name}", shares, relays, found)
+        yield Spread(f"table {number}, map {name}", shares, relays, found, turns)
+
+
+def _turns(relay_map: RelayMap, wanted: Expected) -> Sequence[str] | None:
+    """Answer where the turns of a round lead; None for a policy that takes none."""
+    names = {one.relay: sinks_of(one)[0].name for one in wanted.candidates}
+    relays = [relay for relay in relay_map.relays if relay.name in names]
+    if relay_map.policy is Policy.ROUND_ROBIN:
+        return [names[relay.name] for relay in relays]
+    if relay_map.policy is Policy.RATIO:
+        turns = smooth_turns(tuple(relay.weight for relay in relays))
+        return [names[relays[place].name] for place in turns]
+    return None
 
 
 def _deliveries(trial: Trial) -> Iterator[tuple[Expected, Seen]]:
@@ -167,7 +223,7 @@ def report(campaign: Campaign) -> list[str]:
         f"{campaign.envelopes} envelopes through {len(campaign.trials)} routing tables: {seen};"
         f" {bounces} bounces taken"
     )
-    cells = [f"{campaign.hits[name]:4d} {name}" for name in REQUIRED]
+    cells = [f"{campaign.hits[name]:4d} {name}" for name in required(live=campaign.live)]
     third = -(-len(cells) // 3)
     rows = (cells[row::third] for row in range(third))
     return [seed, summary, *("".join(f"{cell:34}" for cell in row).rstrip() for row in rows)]

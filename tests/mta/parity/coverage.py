@@ -6,17 +6,20 @@ from math import fsum
 from random import Random
 
 from app.routing.conditions import CONDITIONS
+from app.routing.decision import HASHED_AT_ACCEPTANCE
 from app.routing.envelope import Envelope, Undeliverable
 from app.routing.next_hop import ViaTable
+from app.routing.relay_map import RelayMap
 from app.routing.relay_url import TLS
+from app.routing.resolve import usable_relays
 from app.routing.route import NeverDelivered, Rejected, Resolution, Route, TryAgain, Unrouted
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction, Rule
 from app.routing.table import Entries, Table, TableKey, keys_of_envelope
 from tests.mta.parity import world
 from tests.mta.parity.envelopes import Sent, random_envelope
-from tests.mta.parity.expectation import resolution
-from tests.mta.parity.tables import RULES
+from tests.mta.parity.expectation import ALL_UP, Down, resolution
+from tests.mta.parity.tables import POLICIES, RULES, name_of
 
 CANDIDATES = 400
 CROWD = 50
@@ -59,19 +62,35 @@ REQUIRED = (
     "tag",
 )
 """What must be hit ten times and more, by name as the report prints it."""
+REQUIRED_LIVE = (
+    *REQUIRED,
+    *(name_of(*each) for each in POLICIES),
+    "priorities",
+    "a relay down",
+    "health ignored",
+    "no relay in service",
+    *(f"table's *.parent, {levels} up" for levels in (1, 2)),
+    "a map by a table",
+)
+"""The same, where the table program is asked."""
 
 
-def features(table: RoutingTable, sent: Sent) -> frozenset[str]:
+def required(*, live: bool) -> tuple[str, ...]:
+    """Answer what must be hit."""
+    return REQUIRED_LIVE if live else REQUIRED
+
+
+def features(table: RoutingTable, sent: Sent, down: Down = ALL_UP) -> frozenset[str]:
     """Answer what one envelope exercises."""
     try:
         envelope = sent.envelope()
     except Undeliverable:
         return frozenset({"outcome undeliverable"})
-    return frozenset(_features(table, sent, envelope))
+    return frozenset(_features(table, sent, envelope, down))
 
 
-def _features(table: RoutingTable, sent: Sent, envelope: Envelope) -> Iterator[str]:
-    answer = resolution(table, envelope)
+def _features(table: RoutingTable, sent: Sent, envelope: Envelope, down: Down) -> Iterator[str]:
+    answer = resolution(table, envelope, down)
     yield f"outcome {OUTCOMES[type(answer)]}"
     yield f"client {sent.client.kind}"
     if sent.user:
@@ -91,6 +110,8 @@ def _features(table: RoutingTable, sent: Sent, envelope: Envelope) -> Iterator[s
     yield from _passed_over(table, envelope, answer)
     if isinstance(answer, Route):
         yield from _of_route(table, answer, envelope)
+    if isinstance(answer, Route | TryAgain) and answer.relay_map is not None:
+        yield from _of_map(table, table.maps[answer.relay_map], answer.table, down)
 
 
 def _passed_over(table: RoutingTable, envelope: Envelope, answer: Resolution) -> Iterator[str]:
@@ -146,17 +167,44 @@ def _of_route(table: RoutingTable, route: Route, envelope: Envelope) -> Iterator
 
 def _of_table(table: Table, entries: Entries, envelope: Envelope) -> Iterator[str]:
     yield f"table by {table.key}"
-    found = [entries[key] for key in keys_of_envelope(table.key, envelope) if key in entries]
+    keys = [key for key in keys_of_envelope(table.key, envelope) if key in entries]
+    found = [entries[key] for key in keys]
+    if keys and keys[0].startswith("*."):
+        sender = table.key in {TableKey.SENDER, TableKey.SENDER_DOMAIN}
+        whose = envelope.sender if sender else envelope.recipient
+        yield f"table's *.parent, {whose.domain.count('.') - keys[0].count('.') + 1} up"
     if not found:
         yield "table's default"
     elif any(hop != found[0] for hop in found):
         yield "table's less specific key passed over"
 
 
-def choose(random: Random, table: RoutingTable, n: int, hits: Counter[str]) -> Sequence[Sent]:
+def _of_map(
+    table: RoutingTable, relay_map: RelayMap, by_table: str | None, down: Down
+) -> Iterator[str]:
+    usable = usable_relays(table, relay_map, down)
+    if len(usable) > 1:
+        yield name_of(relay_map.policy, relay_map.hash_key)
+    if len({relay.priority for relay in usable}) > 1:
+        yield "priorities"
+    active = table.active_relays(relay_map)
+    if not active:
+        yield "no relay in service"
+    elif any((relay_map.name, relay.name) in down for relay in active):
+        yield "health ignored" if usable == active else "a relay down"
+    if by_table is not None:
+        yield "a map by a table"
+        slot = relay_map.hash_key in HASHED_AT_ACCEPTANCE
+        if slot and table.tables[by_table].key is TableKey.RECIPIENT_DOMAIN:
+            yield "a slot by a table by recipient-domain"
+
+
+def choose(
+    random: Random, table: RoutingTable, n: int, hits: Counter[str], down: Down = ALL_UP
+) -> Sequence[Sent]:
     """Answer `n` random envelopes that exercise what was exercised least; `hits` counts them."""
     drawn = dict.fromkeys(random_envelope(random) for _ in range(CANDIDATES))
-    pool = {sent: features(table, sent) for sent in drawn}
+    pool = {sent: features(table, sent, down) for sent in drawn}
     chosen: list[Sent] = []
     for _ in range(n):
         # fsum: the same seed must choose the same, in whatever order a set is walked.

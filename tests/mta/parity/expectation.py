@@ -23,10 +23,13 @@ from app.routing.route import (
     TryAgain,
     Unrouted,
 )
-from app.routing.routing_table import RoutingTable
+from app.routing.routing_table import RoutingTable, StateKey
 from tests.mta.bed.sinks import Delivery, Sink
 from tests.mta.parity import world
 
+Down = frozenset[StateKey]
+"""Relays that health says get nothing."""
+ALL_UP: Down = frozenset()
 UNIFORMS = (0.0, 0.3, 0.6, 0.9)
 """Enough chances for every order of the few equal exchangers in the zone."""
 REJECTED = "5.7.1 Refused by routing rule"
@@ -156,19 +159,23 @@ def mx_answer(domain: str, uniform: float = 0.0) -> MxAnswer:
     return mx.answer(end, records, {host for host in hosts if not _addresses(host)}, uniform)
 
 
-def resolution(table: RoutingTable, envelope: Envelope, uniform: float = 0.0) -> Resolution:
+def resolution(
+    table: RoutingTable, envelope: Envelope, down: Down = ALL_UP, uniform: float = 0.0
+) -> Resolution:
     """Answer what `resolve` says, with the exchangers of the zone where it asks for them."""
-    answer = resolve(table, envelope, frozenset(), lambda _: Draw())
+    answer = resolve(table, envelope, down, lambda _: Draw())
     if isinstance(answer, MxNeeded):
         found = mx_answer(answer.domain, uniform)
-        answer = resolve(table, envelope, frozenset(), lambda _: Draw(), found)
+        answer = resolve(table, envelope, down, lambda _: Draw(), found)
     assert not isinstance(answer, MxNeeded)
     return answer
 
 
-def expected(table: RoutingTable, envelope: Envelope, version: Version) -> Expected:
+def expected(
+    table: RoutingTable, envelope: Envelope, version: Version, down: Down = ALL_UP
+) -> Expected:
     """Answer what must become of an envelope that reaches the rules of a daemon of a version."""
-    answer = resolution(table, envelope)
+    answer = resolution(table, envelope, down)
     match answer:
         case Rejected():
             reply = REJECTED if answer.message is None else f"5.7.1 {answer.message}"
@@ -210,5 +217,5 @@ def _candidates(table: RoutingTable, envelope: Envelope, route: Route) -> tuple[
     """Answer where mail of this route may go now: all with a share, or the first exchangers."""
     if route.chosen.share is not None:
         return tuple(one for one in route.candidates if one.share)
-    routes = [resolution(table, envelope, uniform) for uniform in UNIFORMS]
+    routes = [resolution(table, envelope, uniform=uniform) for uniform in UNIFORMS]
     return tuple({one.chosen: None for one in routes if isinstance(one, Route)})

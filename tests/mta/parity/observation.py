@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from app.render.generation import Generation, Target
 from app.render.opensmtpd.render import CONF, render
 from app.routing.routing_table import RoutingTable
+from app.wire import Reload
 from tests.mta.bed.dns import Dns
 from tests.mta.bed.injector import Injector, Reply
 from tests.mta.bed.namespace import WORKSPACE, Namespace
@@ -15,7 +16,7 @@ from tests.mta.bed.sinks import Sinks
 from tests.mta.bed.smtpd import CIPHERS_6_8, Settings, Smtpd
 from tests.mta.parity import world
 from tests.mta.parity.envelopes import Sent
-from tests.mta.parity.expectation import Fate, Seen
+from tests.mta.parity.expectation import ALL_UP, Down, Fate, Seen
 
 STATE_DIR = f"{WORKSPACE}/state"
 LIVE = f"{STATE_DIR}/live"
@@ -28,13 +29,20 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Ward:
-    """A daemon with the world around it, which takes one routing table after the other."""
+    """A daemon with the world around it, which takes one routing table after the other.
+
+    Attributes:
+        live: whether it asks the table program; otherwise it reads files.
+        reload: what the routing that was loaded last took.
+    """
 
     namespace: Namespace
     smtpd: Smtpd
     sinks: Sinks
     injector: Injector
     version: tuple[int, int]
+    live: ClassVar[bool] = False
+    reload: Reload = Reload.RESTART
     _log_from: int = 0
     _round: int = 0
 
@@ -47,13 +55,18 @@ class Ward:
         declarations = world.furnish(smtpd)
         include = f"{LIVE}/{CONF}"
         smtpd.configure(Settings(world.LISTENERS, world.USERS, declarations, include))
-        return cls(
+        ward = cls(
             namespace,
             smtpd,
             Sinks.open(namespace, *world.SINKS),
             Injector.open(namespace, CIPHERS_6_8),
             smtpd.version(),
         )
+        ward.settle()
+        return ward
+
+    def settle(self) -> None:
+        """Make what else there is on the machine before the first routing: here, nothing."""
 
     def close(self) -> None:
         """End everything."""
@@ -64,12 +77,17 @@ class Ward:
         own = tuple(sorted(world.OWN_ADDRESSES, key=str))
         return Target(self.version, STATE_DIR, own, cas=(world.OTHER_CA,))
 
-    def load(self, table: RoutingTable) -> Generation:
+    def load(self, table: RoutingTable, down: Down = ALL_UP) -> Generation | None:
         """Render a routing, have the daemon check it, and start the daemon with it.
+
+        Args:
+            table: the routing.
+            down: relays that health says get nothing, which files cannot say.
 
         Raises:
             Refused: with the daemon's words.
         """
+        assert not down
         generation = rendered(table, self.target())
         self.smtpd.stop()
         self.namespace.run(["rm", "-rf", LIVE, "/var/spool/smtpd"])
@@ -79,10 +97,14 @@ class Ward:
         complaint = self.smtpd.check()
         if complaint:
             raise Refused(complaint)
-        self._log_from = len(self.smtpd.log())
-        self.sinks.forget()
+        self.forget()
         self.smtpd.start()
         return generation
+
+    def forget(self) -> None:
+        """Count what is sent from here on."""
+        self._log_from = len(self.smtpd.log())
+        self.sinks.forget()
 
     def send(self, sent: Sequence[Sent]) -> "Outcome":
         """Send envelopes, wait until the daemon has nothing more to do, answer what was seen."""

@@ -1,17 +1,19 @@
 """Random routing tables from a small vocabulary, so that rules and envelopes often meet."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 from app.render.generation import Target
 from app.render.opensmtpd.capabilities import reasons
+from app.render.opensmtpd.expressible import live_reasons
 from app.routing import document
 from app.routing.change import Kind, Put, Subject, apply, changes_of
 from app.routing.check import errors
 from app.routing.document import Document
 from app.routing.errors import Invalid
 from app.routing.next_hop import parse_entry_hop
-from app.routing.relay_map import OutOfService
+from app.routing.relay_map import HashKey, OutOfService, Policy, RelayMap
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import ADDRESS_KEYS, TableKey, parse_key
@@ -67,23 +69,28 @@ def some(random: Random, values: tuple[str, ...], most: int) -> list[str]:
     return random.sample(different, random.randint(1, min(most, len(different))))
 
 
-def routing_table(random: Random, target: Target, hits: Mapping[str, int]) -> RoutingTable:
+def routing_table(
+    random: Random, target: Target, hits: Mapping[str, int], *, live: bool = False
+) -> RoutingTable:
     """Answer a routing table that `check` has no error for, and that the target can be told.
 
-    Its tables are of the kinds that were hit least.
+    Its tables are of the kinds that were hit least. `live`: the target asks the table program.
     """
+    inexpressible = live_reasons if live else reasons
     while True:
         different = random.sample(list(TableKey), len(TableKey))
         kinds = sorted(different, key=lambda kind: hits.get(f"table by {kind}", 0))[:3]
-        table = apply(EMPTY, changes_of(EMPTY, _writes(random, kinds)), 1)
-        if not errors(table) and not reasons(table, target.version, target):
+        table = apply(EMPTY, changes_of(EMPTY, _writes(random, kinds, hits, live=live)), 1)
+        if not errors(table) and not inexpressible(table, target.version, target):
             return table
 
 
-def _writes(random: Random, kinds: Sequence[TableKey]) -> list[Put]:
+def _writes(
+    random: Random, kinds: Sequence[TableKey], hits: Mapping[str, int], *, live: bool
+) -> list[Put]:
     writes = [Put(Subject(Kind.CREDENTIAL, world.LABEL), world.CREDENTIAL)]
     for name, pool in (("one", "mixed"), ("two", "mixed"), ("other", "other"), ("lax", "unknown")):
-        writes += _relay_map(random, name, POOLS[pool])
+        writes += _relay_map(random, name, POOLS[pool], hits, live=live)
     for name, kind in zip(("first", "second", "third"), kinds, strict=True):
         writes += _table(random, name, kind)
     names = random.sample([f"rule-{n}" for n in range(100)], RULES + 1)
@@ -96,7 +103,9 @@ def _writes(random: Random, kinds: Sequence[TableKey]) -> list[Put]:
     return writes
 
 
-def _relay_map(random: Random, name: str, pool: tuple[str, ...]) -> list[Put]:
+def _relay_map(
+    random: Random, name: str, pool: tuple[str, ...], hits: Mapping[str, int], *, live: bool
+) -> list[Put]:
     urls = some(random, pool, 4)
     priority = random.choice([0, 0, 7])  # the same for all: lists know none
     relays: list[Document] = [
@@ -105,23 +114,59 @@ def _relay_map(random: Random, name: str, pool: tuple[str, ...]) -> list[Put]:
     ]
     policies = ["round-robin"] if len(urls) > 1 else ["round-robin", "random", "ratio", "failover"]
     value: Document = {"name": name, "policy": random.choice(policies), "relays": relays}
-    writes = [Put(Subject(Kind.RELAY_MAP, name), document.read_relay_map(value))]
-    chance = 1.0 if random.random() < 0.15 else 0.2
-    out = [str(relay["name"]) for relay in relays if random.random() < chance]
+    relay_map = document.read_relay_map(value)
+    if live:
+        relay_map = picking_otherwise(random, relay_map, POLICIES, hits)
+    writes = [Put(Subject(Kind.RELAY_MAP, name), relay_map)]
+    out = some_relays(random, relay_map)
     return writes + [Put(Subject(Kind.RELAY_STATE, name, relay), OutOfService()) for relay in out]
 
 
+def some_relays(random: Random, relay_map: RelayMap) -> list[str]:
+    """Answer the names of a few relays of a map; now and then, of all."""
+    chance = 1.0 if random.random() < 0.15 else 0.2
+    return [relay.name for relay in relay_map.relays if random.random() < chance]
+
+
+Picking = tuple[Policy, HashKey | None]
+POLICIES: tuple[Picking, ...] = (
+    *((policy, None) for policy in Policy if policy is not Policy.HASH),
+    *((Policy.HASH, key) for key in HashKey),
+)
+"""Every policy, with every text that it may hash."""
+
+
+def name_of(policy: Policy, key: HashKey | None) -> str:
+    """Answer the name of what a map is hit for."""
+    return f"policy {policy}{f' by {key}' if key else ''}"
+
+
+def picking_otherwise(
+    random: Random, relay_map: RelayMap, policies: Sequence[Picking], hits: Mapping[str, int]
+) -> RelayMap:
+    """Answer a map with that of some policies which was hit least, and other weights."""
+    tried = random.sample(policies, len(policies))
+    policy, key = min(tried, key=lambda each: hits.get(name_of(*each), 0) + random.randrange(5))
+    priorities = random.choice([(0,), (0, 7), (0, 0, 3, 7)])
+    relays = tuple(
+        replace(relay, weight=random.randint(1, 5), priority=random.choice(priorities))
+        for relay in relay_map.relays
+    )
+    return replace(relay_map, policy=policy, hash_key=key, relays=relays)
+
+
 def _table(random: Random, name: str, kind: TableKey) -> list[Put]:
-    default = _entry_hop(random) if random.random() < 0.4 else None
+    default = entry_hop(random) if random.random() < 0.4 else None
     table = document.read_table({"name": name, "key": kind.value, "default": default})
     writes = [Put(Subject(Kind.TABLE, name), table)]
-    for text in dict.fromkeys(_keys(random, kind)):
-        hop = parse_entry_hop(_entry_hop(random))
+    for text in dict.fromkeys(keys(random, kind)):
+        hop = parse_entry_hop(entry_hop(random))
         writes.append(Put(Subject(Kind.ENTRY, name, parse_key(table.key, text)), hop))
     return writes
 
 
-def _keys(random: Random, kind: TableKey) -> list[str]:
+def keys(random: Random, kind: TableKey) -> list[str]:
+    """Answer keys of a table; some may be the same."""
     if kind is TableKey.AUTH_USER:
         return some(random, tuple(world.USERS), 2)
     domains = SENDER_DOMAINS if kind.startswith("sender") else RECIPIENT_DOMAINS
@@ -131,7 +176,8 @@ def _keys(random: Random, kind: TableKey) -> list[str]:
     return patterns
 
 
-def _entry_hop(random: Random) -> str:
+def entry_hop(random: Random) -> str:
+    """Answer where an entry may lead."""
     choice = random.random()
     if choice < 0.15:
         return "mx"

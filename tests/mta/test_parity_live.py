@@ -1,0 +1,64 @@
+"""What `resolve` says is what a real smtpd does that asks the table program for everything.
+
+An agent pushes; most routings take no restart. Relays that health calls down are told meanwhile.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from app.wire import Reload
+from tests.conftest import Tell
+from tests.mta.parity.campaign import (
+    ENVELOPES,
+    TABLES,
+    VARIATIONS,
+    Campaign,
+    disagreements,
+    missing,
+    report,
+    run,
+    spreads,
+)
+from tests.mta.parity.live_ward import LiveWard
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def ward() -> Iterator[LiveWard]:
+    opened = LiveWard.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def campaign(ward: LiveWard) -> Campaign:
+    seed = int(os.environ.get("RELAYMAP_PARITY_SEED", "0")) or secrets.randbelow(2**31) + 1
+    return run(seed, ward)
+
+
+def test_where_resolve_says_mail_goes_is_where_it_arrives(campaign: Campaign, tell: Tell):
+    for line in report(campaign):
+        tell(line)
+    assert len(campaign.trials) >= TABLES
+    assert campaign.envelopes >= TABLES * ENVELOPES >= 400
+    found = disagreements(campaign.trials)
+    assert not found, "\n".join([f"{len(found)} disagreements, seed {campaign.seed}:", *found])
+
+
+def test_every_condition_policy_and_kind_of_table_is_hit_ten_times(campaign: Campaign):
+    assert missing(campaign) == []
+
+
+def test_a_variation_takes_no_restart(campaign: Campaign):
+    took = [trial.reload for n, trial in enumerate(campaign.trials) if n % (1 + VARIATIONS)]
+    assert took == [Reload.LIVE] * len(took)
+
+
+def test_counts_agree_with_shares(campaign: Campaign):
+    found = spreads(campaign.trials)
+    assert len(found) >= 10
+    assert [spread for spread in found if not spread.agrees()] == []
