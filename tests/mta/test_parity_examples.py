@@ -14,6 +14,7 @@ from tests.mta.bed.sinks import Sink
 from tests.mta.parity import world
 from tests.mta.parity.envelopes import Sent
 from tests.mta.parity.expectation import resolution, sinks_of
+from tests.mta.parity.live_ward import LiveWard
 from tests.mta.parity.observation import Ward
 from tests.mta.parity.world import Client
 from tests.vectors.rows import rows
@@ -128,9 +129,9 @@ def examples() -> list[tuple[Sent, str, set[str]]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def ward() -> Iterator[Ward]:
-    opened = Ward.open()
+@pytest.fixture(scope="module", params=[Ward, LiveWard], ids=["static", "live"])
+def ward(request: pytest.FixtureRequest) -> Iterator[Ward]:
+    opened = request.param.open()
     yield opened
     opened.close()
 

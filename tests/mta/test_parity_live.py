@@ -5,12 +5,13 @@ An agent pushes; most routings take no restart. Relays that health calls down ar
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from app.wire import Reload
 from tests.conftest import Tell
+from tests.mta.parity.broken_program import BREAKS
 from tests.mta.parity.campaign import (
     ENVELOPES,
     TABLES,
@@ -21,6 +22,7 @@ from tests.mta.parity.campaign import (
     report,
     run,
     spreads,
+    trial,
 )
 from tests.mta.parity.live_ward import LiveWard
 
@@ -54,11 +56,33 @@ def test_every_condition_policy_and_kind_of_table_is_hit_ten_times(campaign: Cam
 
 
 def test_a_variation_takes_no_restart(campaign: Campaign):
-    took = [trial.reload for n, trial in enumerate(campaign.trials) if n % (1 + VARIATIONS)]
+    took = [each.reload for n, each in enumerate(campaign.trials) if n % (1 + VARIATIONS)]
     assert took == [Reload.LIVE] * len(took)
 
 
 def test_counts_agree_with_shares(campaign: Campaign):
     found = spreads(campaign.trials)
-    assert len(found) >= 10
+    assert found
     assert [spread for spread in found if not spread.agrees()] == []
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
+def test_a_program_that_is_wrong_in_one_place_is_seen(
+    ward: LiveWard, campaign: Campaign, broken: Callable[[], None], tell: Tell
+):
+    ward.break_program(broken.__name__)
+    try:
+        found, tried = [], 0
+        for tried, each in enumerate(campaign.trials, 1):
+            found = disagreements([trial(ward, each.table, each.sent, each.down)])
+            if found:
+                break
+    finally:
+        ward.mend_program()
+    tell(f"{broken.__name__}: {len(found)} disagreements in table {tried}")
+    assert found
+
+
+def test_a_mended_program_agrees_again(ward: LiveWard, campaign: Campaign):
+    first = campaign.trials[0]
+    assert disagreements([trial(ward, first.table, first.sent, first.down)]) == []

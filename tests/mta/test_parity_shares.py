@@ -1,5 +1,6 @@
 """Over many messages every relay of a map gets the share that `resolve` names."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,9 @@ from app.routing.document import Document
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
 from tests.mta.parity import world
-from tests.mta.parity.campaign import Trial, disagreements, spreads
+from tests.mta.parity.campaign import Trial, disagreements, spreads, trial
 from tests.mta.parity.envelopes import Sent
+from tests.mta.parity.live_ward import LiveWard
 from tests.mta.parity.observation import Ward
 from tests.mta.parity.world import Client
 
@@ -57,9 +59,9 @@ def test_counts_over_many_messages_agree_with_shares(ward: Ward):
         for name in table.rules
     ]
     files = ward.load(table)
-    trial = Trial(table, files, sent, ward.send(sent), ward.target())
-    assert disagreements([trial]) == []
-    found = {spread.where.split()[-1]: spread for spread in spreads([trial])}
+    done = Trial(table, files, sent, ward.send(sent), ward.target())
+    assert disagreements([done]) == []
+    found = {spread.where.split()[-1]: spread for spread in spreads([done])}
     assert {name: sum(spread.counts.values()) for name, spread in found.items()} == {
         **{f"of-{size}": EACH for size in (1, 2, 3, 5)},
         "of-4": 2 * EACH,
@@ -68,3 +70,49 @@ def test_counts_over_many_messages_agree_with_shares(ward: Ward):
     assert [spread for spread in found.values() if not spread.agrees()] == []
     assert found["of-4"].counts == dict.fromkeys(["plain1", "plain2", "plain3", "plain4"], 20)
     assert found["out"].counts == dict.fromkeys(["plain1", "plain3"], 20)
+
+
+WEIGHTS = (1, 2, 5)
+POLICIES = ("round-robin", "ratio", "random", "failover")
+
+
+def test_counts_under_every_policy_agree_with_shares_where_the_program_is_asked():
+    writes: list[Put] = []
+    for place, policy in enumerate(POLICIES, 1):
+        relays = [
+            {"name": f"r{n}", "url": sink.url("smtp"), "weight": weight}
+            for n, (sink, weight) in enumerate(zip(SINKS[:3], WEIGHTS, strict=True))
+        ]
+        value: Document = {"name": policy, "policy": policy, "relays": relays}
+        relay_map = document.read_relay_map(value)
+        writes.append(Put(Subject(Kind.RELAY_MAP, policy), relay_map))
+        rule: Document = {
+            "id": f"r{place}",
+            "name": policy,
+            "match": {"recipients": [f"{policy}.test"]},
+            "action": {"kind": "relay", "via": f"map:{policy}"},
+        }
+        writes.append(Put(Subject(Kind.RULE, policy), document.read_rule(rule)))
+    table = apply(EMPTY, changes_of(EMPTY, writes), 1)
+    client = Client("loopback", "127.0.0.1")
+    sent = [
+        Sent(f"s{n}@s.test", f"u{n}@{policy}.test", client)
+        for n in range(6 * EACH)
+        for policy in POLICIES
+    ]
+    ward = LiveWard.open()
+    try:
+        done = trial(ward, table, sent)
+    finally:
+        ward.close()
+    assert disagreements([done]) == []
+    counts = {policy: Counter[str]() for policy in POLICIES}
+    for one, seen in zip(sent, done.outcome.seen, strict=True):
+        assert seen.delivery is not None
+        counts[one.recipient.partition("@")[2].removesuffix(".test")][seen.delivery.sink] += 1
+    names = [sink.name for sink in SINKS[:3]]
+    assert counts["round-robin"] == dict.fromkeys(names, 80)
+    assert counts["ratio"] == dict(zip(names, (30, 60, 150), strict=True))
+    assert counts["failover"] == {names[0]: 240}
+    # 80 each is expected; 45 and 115 lie nearly five standard deviations (7.3) away.
+    assert all(45 <= counts["random"][name] <= 115 for name in names)

@@ -50,6 +50,15 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
+def break_by(namespace: Namespace, module: Path, function: str) -> None:
+    """Let the program call a function of a module before it runs; `install` mends it."""
+    root = namespace.outside(_INSIDE)
+    shutil.copy(module, root / "broken.py")
+    main = root / "app/table_program/main.py"
+    main.write_text(f"{main.read_text('utf-8')}\nimport broken\n\nbroken.{function}()\n", "utf-8")
+    namespace.run(["chmod", "-R", "a+rX", str(_INSIDE)])
+
+
 @contextmanager
 def traced(namespace: Namespace, room: str) -> Iterator[Iterator[dict[str, Any]]]:
     """Each answer of the program from now on, as it gives it."""

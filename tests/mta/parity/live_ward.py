@@ -12,7 +12,7 @@ from tests.mta.agents.machine import Machine
 from tests.mta.bed.channel import Channel
 from tests.mta.bed.namespace import WORKSPACE
 from tests.mta.bed.smtpd import LOG
-from tests.mta.parity import world
+from tests.mta.parity import broken_program, world
 from tests.mta.parity.expectation import ALL_UP, Down
 from tests.mta.parity.observation import STATE_DIR, Refused, Ward
 
@@ -59,9 +59,20 @@ class LiveWard(Ward):
         self._agent.do("tell", down=sorted(down))
         self.forget()
 
-    def restart(self) -> None:
-        """Let the daemon start its programs anew, and take the next push with a new start."""
+    def break_program(self, function: str) -> None:
+        """Let the daemon run a program that is wrong as a function of `broken_program` says."""
+        table_program.install(self.namespace)
+        table_program.break_by(self.namespace, Path(broken_program.__file__), function)
+        self._end()
+
+    def mend_program(self) -> None:
+        """Let it run the right one again."""
+        table_program.install(self.namespace)
+        self._end()
+
+    def _end(self) -> None:
         self._agent.end_smtpd()
+        self.namespace.run(["rm", "-rf", "/var/spool/smtpd"])
 
     def _site(self) -> None:
         """Let time pass between two pushes, so that the actions of one are not kept for long."""

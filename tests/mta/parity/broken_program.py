@@ -1,0 +1,98 @@
+"""Ways in which the table program could be wrong; each breaks the one that is installed.
+
+It is copied beside the program inside, and one function of it is called before the program runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.routing import decision, resolve, rule, table
+from app.routing.envelope import Envelope
+from app.routing.next_hop import EntryHop
+from app.routing.table import Entries, Table
+from app.table_program import answers, live
+
+
+def ignores_not() -> None:
+    """No negation is ever looked at."""
+
+    def first_failing(self: rule.Match, envelope: Envelope) -> str | None:
+        failing = (one.name for one in self.required if not one.holds(envelope))
+        return next(failing, None)
+
+    rule.Match.first_failing = first_failing  # type: ignore[method-assign]
+
+
+def names_the_next_action() -> None:
+    """The walk says yes one action late."""
+    decide = answers.Walk._decide
+
+    def late(self: answers.Walk, view: live.View, recipient: str) -> int | None:
+        number = decide(self, view, recipient)
+        return None if number is None else number + 1
+
+    answers.Walk._decide = late  # type: ignore[method-assign]
+
+
+def swaps_slots() -> None:
+    """Mail that was hashed when it came in is queued for the relay of another slot."""
+    decide = answers.decide
+
+    def swapped(
+        routing: Any, slots: decision.Slots, envelope: Envelope, down: Any
+    ) -> decision.Fixed | None:
+        turned = {
+            name: dict(zip(each, reversed(tuple(each.values())), strict=True))
+            for name, each in slots.items()
+        }
+        return decide(routing, turned, envelope, down)
+
+    answers.decide = swapped
+
+
+def least_specific_first() -> None:
+    """Tables are looked up from the last key to the first."""
+    look_up_keys = table.look_up_keys
+
+    def reversed_keys(of: Table, entries: Entries, keys: Iterable[str]) -> EntryHop | None:
+        return look_up_keys(of, entries, reversed(tuple(keys)))
+
+    table.look_up_keys = reversed_keys
+
+
+def ignores_down() -> None:
+    """What health says is not read."""
+    live.read_down = lambda row: frozenset()  # noqa: ARG005  it is called by position
+
+
+def ignores_out() -> None:
+    """Relays out of service are used."""
+
+    def usable(routing: Any, relay_map: Any, down: Any) -> Any:
+        found = tuple(r for r in relay_map.relays if (relay_map.name, r.name) not in down)
+        return found or relay_map.relays
+
+    decision.usable_relays = usable
+    resolve.usable_relays = usable
+
+
+def ignores_defaults() -> None:
+    """A table without the key leads nowhere."""
+    look_up_keys = table.look_up_keys
+
+    def without(of: Table, entries: Mapping[str, EntryHop], keys: Iterable[str]) -> Any:
+        return look_up_keys(replace(of, default=None), entries, keys)
+
+    table.look_up_keys = without
+
+
+BREAKS = (
+    ignores_not,
+    names_the_next_action,
+    swaps_slots,
+    least_specific_first,
+    ignores_down,
+    ignores_out,
+    ignores_defaults,
+)
