@@ -72,8 +72,10 @@ def test_a_program_that_is_wrong_in_one_place_is_seen(
 ):
     ward.break_program(broken.__name__)
     try:
-        found, tried = [], 0
-        for tried, each in enumerate(campaign.trials, 1):
+        found: list[str] = []
+        tried = 0
+        for each in campaign.trials:
+            tried += 1
             found = disagreements([trial(ward, each.table, each.sent, each.down)])
             if found:
                 break

@@ -3,7 +3,7 @@
 It is copied beside the program inside, and one function of it is called before the program runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,10 @@ from app.routing.table import Entries, Table
 from app.table_program import answers, live
 
 
+def _break(where: object, name: str, wrong: Callable[..., object]) -> None:
+    setattr(where, name, wrong)
+
+
 def ignores_not() -> None:
     """No negation is ever looked at."""
 
@@ -21,7 +25,7 @@ def ignores_not() -> None:
         failing = (one.name for one in self.required if not one.holds(envelope))
         return next(failing, None)
 
-    rule.Match.first_failing = first_failing  # type: ignore[method-assign]
+    _break(rule.Match, "first_failing", first_failing)
 
 
 def names_the_next_action() -> None:
@@ -32,7 +36,7 @@ def names_the_next_action() -> None:
         number = decide(self, view, recipient)
         return None if number is None else number + 1
 
-    answers.Walk._decide = late  # type: ignore[method-assign]
+    _break(answers.Walk, "_decide", late)
 
 
 def swaps_slots() -> None:
@@ -48,7 +52,7 @@ def swaps_slots() -> None:
         }
         return decide(routing, turned, envelope, down)
 
-    answers.decide = swapped
+    _break(answers, "decide", swapped)
 
 
 def least_specific_first() -> None:
@@ -58,12 +62,12 @@ def least_specific_first() -> None:
     def reversed_keys(of: Table, entries: Entries, keys: Iterable[str]) -> EntryHop | None:
         return look_up_keys(of, entries, reversed(tuple(keys)))
 
-    table.look_up_keys = reversed_keys
+    _break(table, "look_up_keys", reversed_keys)
 
 
 def ignores_down() -> None:
     """What health says is not read."""
-    live.read_down = lambda row: frozenset()  # noqa: ARG005  it is called by position
+    _break(live, "read_down", lambda _row: frozenset())
 
 
 def ignores_out() -> None:
@@ -73,8 +77,8 @@ def ignores_out() -> None:
         found = tuple(r for r in relay_map.relays if (relay_map.name, r.name) not in down)
         return found or relay_map.relays
 
-    decision.usable_relays = usable
-    resolve.usable_relays = usable
+    _break(decision, "usable_relays", usable)
+    _break(resolve, "usable_relays", usable)
 
 
 def ignores_defaults() -> None:
@@ -84,7 +88,7 @@ def ignores_defaults() -> None:
     def without(of: Table, entries: Mapping[str, EntryHop], keys: Iterable[str]) -> Any:
         return look_up_keys(replace(of, default=None), entries, keys)
 
-    table.look_up_keys = without
+    _break(table, "look_up_keys", without)
 
 
 BREAKS = (
