@@ -41,7 +41,7 @@ def names_the_next_action() -> None:
 
 def swaps_slots() -> None:
     """Mail that was hashed when it came in is queued for the relay of another slot."""
-    decide = answers.decide
+    decide = decision.decide
 
     def swapped(
         routing: Any, slots: decision.Slots, envelope: Envelope, down: Any
