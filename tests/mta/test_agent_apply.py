@@ -143,7 +143,8 @@ def test_mail_that_the_new_generation_took_before_it_died_is_not_stranded(machin
     until_dead = {"observe": "until [ -e /run/bed/died ]; do sleep 0.05; done"}
     with ThreadPoolExecutor(1) as beside:
         ending = beside.submit(machine.do, "apply", wanted=push, run_at=until_dead)
-        machine.wait_until_taken("y.test")
+        # It may be killed before it has said that it took it.
+        machine.wait_until_taken("y.test", machine.namespace.outside("/run/bed/died").exists)
         ended = ending.result()
     assert ended["state"] == "rolled-back"
     assert machine.goes_to("x.test") == "a"
