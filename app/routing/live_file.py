@@ -292,9 +292,12 @@ def read_entry(row: bytes) -> tuple[EntryHop, str]:
     """
     try:
         text, _, spelt = row.decode().partition("\t")
-        return parse_entry_hop(text), spelt
+        hop = parse_entry_hop(text)
     except Exception as error:
         raise NotLive from error
+    if isinstance(hop, RelayURL) != bool(spelt):
+        raise NotLive
+    return hop, spelt
 
 
 def read_down(row: bytes | None) -> frozenset[StateKey]:

@@ -91,7 +91,14 @@ class LiveFile:
         """
         environment = self._opened()
         try:
-            transaction = self._transaction = environment.begin()
+            try:
+                transaction = self._transaction = environment.begin()
+            except lmdb.BadRslotError:
+                # The table of readers was made anew under us: we are in it once we open it anew.
+                environment.close()
+                self._environment, self._inode = None, (0, 0)
+                environment = self._opened()
+                transaction = self._transaction = environment.begin()
             snapshot = transaction.id()
             if snapshot != self._snapshot:
                 self._take(environment, transaction)
@@ -174,8 +181,9 @@ class LiveFile:
             false where there is nothing to be had from it as long as nobody changes it.
         """
         try:
-            # Without its locks: to close a second one would free the first one's (fcntl(2)).
-            with self._environment_there(lock=False) as environment:
+            # Without its locks: to close a second one would free the first one's (fcntl(2)). By
+            # the file's own name: lmdb refuses to open a path that it has open.
+            with _opened_at(self._path, lock=False) as environment:
                 if not _is_whole(self._path, environment):
                     self.trouble = _CUT_OFF
                     return False
@@ -191,24 +199,13 @@ class LiveFile:
             self._environment.close()
             self._environment, self._inode = None, (0, 0)
         try:
-            self._environment = self._environment_there(lock=True)
+            self._environment = _opened_at(str(self._directory), lock=True)
         except lmdb.Error as error:
             self.trouble = f"the live file cannot be opened: {type(error).__name__}"
             return True
         self._inode, self._snapshot, self._least = inode, -1, 0
         self.trouble = ""
         return True
-
-    def _environment_there(self, *, lock: bool) -> lmdb.Environment:
-        return lmdb.open(
-            str(self._directory),
-            map_size=MAP_BYTES,
-            readonly=True,
-            create=False,
-            readahead=False,
-            lock=lock,
-            max_spare_txns=2,
-        )
 
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
         before = self._view
@@ -245,6 +242,18 @@ class _Reading:
         self._file.end()
         if isinstance(error, lmdb.Error | NotLive):
             raise self._file.cannot(error) from error
+
+
+def _opened_at(path: str, *, lock: bool) -> lmdb.Environment:
+    return lmdb.open(
+        path,
+        subdir=lock,
+        readonly=True,
+        create=False,
+        readahead=False,
+        lock=lock,
+        max_spare_txns=2,
+    )
 
 
 def _least(environment: lmdb.Environment) -> int:

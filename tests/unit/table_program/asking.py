@@ -214,7 +214,7 @@ def walk(
     tag: str = "",
     user: str | None = None,
     lines: int = 1,
-) -> int | None | str:
+) -> int | str | None:
     """Walk the lines of the rules as smtpd does.
 
     Returns:

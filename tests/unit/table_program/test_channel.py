@@ -46,7 +46,7 @@ def text(line: str) -> bytes:
 
 
 def imsg(line: str) -> bytes:
-    kind, body = line.split()[0], b""
+    kind, body = line.split(maxsplit=1)[0], b""
     for number, width, string in re.findall(r'(-?\d+):(i32|u64)|"([^"]*)"', line):
         form = {"i32": "=i", "u64": "=Q"}.get(width)
         body += struct.pack(form, int(number)) if form else string.encode() + b"\0"
@@ -63,7 +63,11 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-Said = tuple[str, socket.socket]
+class Bare(asking.Text):
+    """Who has said nothing yet."""
+
+    def __init__(self, _table: str, link: socket.socket) -> None:
+        self.link = link
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
@@ -75,14 +79,8 @@ def test_a_transcript_of_smtpd_octet_by_octet(
 ) -> None:
     """What smtpd says comes in pieces of that size; what it hears is compared as octets."""
     for table, said in parts(file):
-        links: list[Said] = []
-
-        def keep(name: str, link: socket.socket) -> asking.Asker:
-            links.append((name, link))
-            return object.__new__(asking.Text)
-
-        with asking.program(state_dir, [table], keep):
-            ((_, link),) = links
+        with asking.program(state_dir, [table], Bare) as (asker,):
+            link = asker.link
             for who, line in said:
                 data = octets(line)
                 if who == ">":
@@ -90,7 +88,7 @@ def test_a_transcript_of_smtpd_octet_by_octet(
                         link.sendall(data[at : at + size])
                 else:
                     assert link.recv(len(data), socket.MSG_WAITALL) == data, line
-            link.setblocking(False)
+            link.setblocking(False)  # noqa: FBT003  its only argument
             with pytest.raises(BlockingIOError):  # nothing is said that nobody waits for
                 link.recv(1)
 

@@ -1,14 +1,20 @@
 """The live file as it is read while others write it, put others in its place, or cut it off."""
 
+import ast
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import lmdb
 import pytest
 
+from app.agent.live_file import Content
+from app.routing.live_file import Meta
 from app.routing.next_hop import MX, EntryHop, parse_entry_hop
 from app.routing.routing_table import RoutingTable
 from app.table_program.live import CannotRead, LiveFile
@@ -62,51 +68,113 @@ def ended(made: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(made, 0)[1])
 
 
+class Reader:
+    """A program that reads the file, in a process of its own: none opens a file twice."""
+
+    def __init__(self, where: Path) -> None:
+        self._link, theirs = socket.socketpair()
+        self.process = child(lambda: self._serve(where, theirs))
+        theirs.close()
+        self._lines = self._link.makefile("r")
+        self.trouble = ""
+
+    def _serve(self, where: Path, link: socket.socket) -> None:
+        self._link.close()
+        file = asking.reader(where)
+        for line in link.makefile("r"):
+            found = None
+            with suppress(CannotRead):
+                found = seen(file, int(line))
+            link.sendall(f"{(found, file.trouble)!r}\n".encode())
+
+    def seen(self, last: int = 0) -> tuple[int, set[str]] | None:
+        """What it sees; None where it cannot read."""
+        self._link.sendall(f"{last}\n".encode())
+        found, self.trouble = ast.literal_eval(self._lines.readline())
+        return found  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[[Path], Reader]]:
+    """Starts programs; each is there to the end, and ends by itself."""
+    readers: list[Reader] = []
+
+    def start(where: Path) -> Reader:
+        readers.append(Reader(where))
+        return readers[-1]
+
+    yield start
+    for reader in readers:
+        reader._lines.close()
+        reader._link.close()
+        # Those that were started later hold its link as well.
+    for reader in reversed(readers):
+        assert ended(reader.process) == 0
+
+
 def data(where: Path) -> Path:
     return where / "data/data.mdb"
 
 
-def test_a_file_that_comes_later_is_read(tmp_path: Path) -> None:
-    file = asking.reader(tmp_path)
+Start = Callable[[Path], Reader]
+ONE = (1, {"smtp://192.0.2.1"})
+
+
+def test_a_file_that_comes_later_is_read(tmp_path: Path, started: Start) -> None:
+    reader = started(tmp_path)
     for _ in range(2):
-        with pytest.raises(CannotRead, match="there is no live file"), file.read():
-            pass
+        assert reader.seen() is None
+        assert reader.trouble == "there is no live file: No such file or directory"
     write(tmp_path, "192.0.2.1")
-    assert seen(file) == (1, {"smtp://192.0.2.1"})
-    assert file.trouble == ""
+    assert reader.seen() == ONE
+    assert reader.trouble == ""
 
 
-def test_an_older_copy_is_not_read_and_a_newer_file_is(tmp_path: Path) -> None:
+def test_an_older_copy_is_not_read_and_a_newer_file_is(tmp_path: Path, started: Start) -> None:
     write(tmp_path, "192.0.2.1")
     older = tmp_path / "older"
     shutil.copy(data(tmp_path), older)
     write(tmp_path, "192.0.2.2", 2)
-    file = asking.reader(tmp_path)
-    assert seen(file) == (2, {"smtp://192.0.2.2"})
+    reader = started(tmp_path)
+    two = (2, {"smtp://192.0.2.2"})
+    assert reader.seen() == two
     newer = tmp_path / "newer"
     shutil.copy(data(tmp_path), newer)
     older.rename(data(tmp_path))
     for _ in range(2):
-        assert seen(file) == (2, {"smtp://192.0.2.2"})
-        assert file.trouble == "the live file was replaced by an older one"
+        assert reader.seen() == two
+        assert reader.trouble == "the live file was replaced by an older one"
     newer.rename(data(tmp_path))
-    assert seen(file) == (2, {"smtp://192.0.2.2"})
-    assert file.trouble == ""
+    assert reader.seen() == two
+    assert reader.trouble == ""
     write(tmp_path, "192.0.2.3", 3)
-    assert seen(file) == (3, {"smtp://192.0.2.3"})
+    assert reader.seen() == (3, {"smtp://192.0.2.3"})
 
 
-@pytest.mark.parametrize("held", [b"", b"x" * 100, b"\0" * 65_536, os.urandom(65_536)])
-def test_a_file_that_is_none_of_ours_is_not_read(tmp_path: Path, held: bytes) -> None:
+def test_a_file_that_is_away_for_a_while_is_read_as_it_was(tmp_path: Path, started: Start) -> None:
     write(tmp_path, "192.0.2.1")
-    file = asking.reader(tmp_path)
-    assert seen(file) == (1, {"smtp://192.0.2.1"})
+    reader = started(tmp_path)
+    assert reader.seen() == ONE
+    data(tmp_path).rename(tmp_path / "away")
+    assert reader.seen() == ONE
+    assert reader.trouble.startswith("there is no live file")
+    (tmp_path / "away").rename(data(tmp_path))
+    assert reader.seen() == ONE
+    assert reader.trouble == ""
+
+
+@pytest.mark.parametrize("held", [b"", b"x" * 100, b"\0" * 65_536, b"\xa5\x5a" * 32_768])
+def test_a_file_that_is_none_of_ours_is_not_read(
+    tmp_path: Path, started: Start, held: bytes
+) -> None:
+    write(tmp_path, "192.0.2.1")
+    reader = started(tmp_path)
+    assert reader.seen() == ONE
     (tmp_path / "garbage").write_bytes(held)
     (tmp_path / "garbage").rename(data(tmp_path))
-    assert seen(file) == (1, {"smtp://192.0.2.1"})
-    assert file.trouble.startswith("the live file is not one of ours")
-    with pytest.raises(CannotRead), asking.reader(tmp_path).read():
-        pass
+    assert reader.seen() == ONE
+    assert reader.trouble.startswith("the live file is not one of ours")
+    assert started(tmp_path).seen() is None
 
 
 ROWS = [
@@ -126,85 +194,83 @@ ROWS = [
 
 @pytest.mark.parametrize(("where", "row"), ROWS, ids=[repr(r)[:40] for r in ROWS])
 def test_a_row_of_another_format_cannot_be_told_from(
-    tmp_path: Path, where: bytes, row: bytes
+    tmp_path: Path, started: Start, where: bytes, row: bytes
 ) -> None:
     """It is never read as something else, and what is written next is read again."""
     write(tmp_path, "192.0.2.1")
-    file = asking.reader(tmp_path)
-    seen(file)
-    with asking.writer(tmp_path) as ours:
-        with ours._open.begin(write=True) as transaction:
-            before = transaction.get(where)
-            transaction.put(where, row)
-            if where != b"meta":
-                meta = bytes(transaction.get(b"meta")).replace(b'"structure":1', b'"structure":2')
-                transaction.put(b"meta", meta)
-        for _ in range(2):
-            with pytest.raises(CannotRead):
-                seen(file)
-        with pytest.raises(CannotRead):
-            seen(asking.reader(tmp_path))
-        with ours._open.begin(write=True) as transaction:
-            if before is None:
-                transaction.delete(where)
+    reader = started(tmp_path)
+    assert reader.seen() == ONE
+    before: dict[bytes, bytes | None] = {}
+    with asking.writer(tmp_path) as ours, ours._open.begin(write=True) as transaction:
+        before = {each: transaction.get(each) for each in (b"meta", where)}
+        structure = replace(Meta.read(before[b"meta"]), structure=99)
+        transaction.put(b"meta", structure.row())
+        transaction.put(where, row)
+    for _ in range(2):
+        assert reader.seen() is None
+        assert reader.trouble == "the live file cannot be read: NotLive"
+    assert started(tmp_path).seen() is None
+    env = lmdb.open(str(tmp_path / "data"))
+    with env.begin(write=True) as transaction:
+        for each, held in before.items():
+            if held is None:
+                transaction.delete(each)
             else:
-                transaction.put(where, before)
-    assert seen(file) == (1, {"smtp://192.0.2.1"})
-    assert file.trouble == ""
+                transaction.put(each, held)
+    env.close()
+    assert reader.seen() == ONE
+    assert reader.trouble == ""
 
 
 @pytest.mark.parametrize("left", [0, 1, 4096, 4400, 8192, 40_000])
-def test_a_file_that_was_cut_off_kills_nobody(tmp_path: Path, left: int) -> None:
+def test_a_file_that_was_cut_off_kills_nobody(tmp_path: Path, started: Start, left: int) -> None:
     """What is mapped beyond the end of a file is SIGBUS for who looks there."""
     write(tmp_path, "192.0.2.1", entries=MANY)
-
-    def reads() -> None:
-        file = asking.reader(tmp_path)
-        assert seen(file, MANY - 1) == (1, {"smtp://192.0.2.1"})
-        assert ended(child(lambda: os.truncate(data(tmp_path), left))) == 0
-        for each in (file, asking.reader(tmp_path)):
-            for _ in range(2):
-                with pytest.raises(CannotRead):
-                    seen(each, MANY - 1)
-                assert each.trouble
-
-    assert ended(child(reads)) == 0
+    reader = started(tmp_path)
+    assert reader.seen(MANY - 1) == ONE
+    os.truncate(data(tmp_path), left)
+    for _ in range(2):
+        assert reader.seen(MANY - 1) is None
+        assert reader.trouble == "the live file was cut off"
+    assert started(tmp_path).seen(MANY - 1) is None
 
 
-def test_a_writer_that_is_killed_has_written_nothing_or_all(tmp_path: Path) -> None:
+def test_a_writer_that_is_killed_has_written_nothing_or_all(tmp_path: Path, started: Start) -> None:
     write(tmp_path, "192.0.2.1", entries=MANY)
-    file = asking.reader(tmp_path)
+    reader = started(tmp_path)
     relays, revision = ("192.0.2.1", "192.0.2.2"), 1
     for turn in range(12):
         read, written = os.pipe()
-        new = table(relays[revision % 2], MANY, revision + 1)
+        content = asking.content(table(relays[revision % 2], MANY, revision + 1), revision + 1)
 
-        def writes() -> None:
+        def writes(content: Content = content, written: int = written) -> None:
             with asking.writer(tmp_path) as ours:
-                os.write(written, b"x")  # noqa: B023  it runs at once, in a child
-                ours.write(asking.content(new, revision + 1))  # noqa: B023
+                os.write(written, b"x")
+                ours.write(content)
 
         made = child(writes)
         os.read(read, 1)
-        for _ in range(turn * 20):
-            seen(file, MANY - 1)
+        for _ in range(turn * 40):
+            reader.seen(MANY - 1)
         os.kill(made, signal.SIGKILL)
         assert ended(made) in {0, -signal.SIGKILL}
         os.close(read)
         os.close(written)
-        found = seen(file, MANY - 1)
-        assert found == seen(asking.reader(tmp_path), MANY - 1)  # one opened while it is dead
+        found = reader.seen(MANY - 1)
+        assert found is not None
+        assert found == started(tmp_path).seen(MANY - 1)  # one opened while the writer is dead
         assert found[0] in {revision, revision + 1}
         assert found[1] == {f"smtp://{relays[(found[0] - 1) % 2]}"}
         revision = found[0]
     write(tmp_path, "192.0.2.3", revision + 1, MANY)
-    assert seen(file, MANY - 1) == (revision + 1, {"smtp://192.0.2.3"})
+    assert reader.seen(MANY - 1) == (revision + 1, {"smtp://192.0.2.3"})
 
 
-def test_no_answer_is_of_two_revisions(tmp_path: Path) -> None:
+def test_no_answer_is_of_two_revisions(tmp_path: Path, started: Start) -> None:
     """Another process turns from one to the other without a rest, while this one reads."""
     relays = ("192.0.2.1", "192.0.2.2")
     write(tmp_path, relays[0], 1, 200)
+    reader = started(tmp_path)
 
     def flips() -> None:
         contents = [asking.content(table(relays[n], 200, n + 1), n + 1) for n in range(2)]
@@ -213,12 +279,25 @@ def test_no_answer_is_of_two_revisions(tmp_path: Path) -> None:
                 ours.write(contents[(turn + 1) % 2])
 
     made = child(flips)
-    file = asking.reader(tmp_path)
-    kinds, reads = set[int](), 0
-    while os.waitid(os.P_PID, made, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None or reads < 100:
-        revision, hops = seen(file, 199)
-        assert hops == {f"smtp://{relays[revision - 1]}"}
-        kinds.add(revision)
-        reads += 1
+    kinds = set[int]()
+    while os.waitid(os.P_PID, made, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        found = reader.seen(199)
+        assert found is not None
+        assert found[1] == {f"smtp://{relays[found[0] - 1]}"}
+        kinds.add(found[0])
     assert ended(made) == 0
     assert kinds == {1, 2}
+
+
+def test_a_table_of_readers_that_was_made_anew_is_entered_anew(
+    tmp_path: Path, started: Start
+) -> None:
+    write(tmp_path, "192.0.2.1")
+    reader = started(tmp_path)
+    assert reader.seen() == ONE
+    with (tmp_path / "data/lock.mdb").open("r+b") as lock:
+        size = lock.seek(0, os.SEEK_END)
+        lock.seek(128)  # behind the head, as a first writer clears it
+        lock.write(b"\0" * (size - 128))
+    assert reader.seen() == ONE
+    assert reader.seen() == ONE
