@@ -95,8 +95,7 @@ class LiveFile:
                 transaction = self._transaction = environment.begin()
             except lmdb.BadRslotError:
                 # The table of readers was made anew under us: we are in it once we open it anew.
-                environment.close()
-                self._environment, self._inode = None, (0, 0)
+                self.close()
                 environment = self._opened()
                 transaction = self._transaction = environment.begin()
             snapshot = transaction.id()
@@ -116,6 +115,12 @@ class LiveFile:
         if self._transaction is not None:
             self._transaction.abort()
             self._transaction = None
+
+    def close(self) -> None:
+        """Leave the file."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment, self._inode = None, (0, 0)
 
     def cannot(self, error: Exception) -> CannotRead:
         """What is raised for an error of the file."""
@@ -195,9 +200,7 @@ class LiveFile:
         except (lmdb.Error, NotLive) as error:
             self.trouble = f"the live file is not one of ours: {type(error).__name__}"
             return False
-        if self._environment is not None:
-            self._environment.close()
-            self._environment, self._inode = None, (0, 0)
+        self.close()
         try:
             self._environment = _opened_at(str(self._directory), lock=True)
         except lmdb.Error as error:
