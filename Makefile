@@ -3,6 +3,7 @@
 # make check   style, types, import contracts, unused code and dependencies, spelling, Dockerfile
 # make demo    server, agent and a real smtpd with three sinks, in a minute (root, Debian)
 # make bench   print the speed figures, each as a ratio measured in this run
+# make fuzz    look for input that the table program does not survive (SECONDS=60 for each target)
 # make openapi write openapi/openapi.json anew
 # make fmt     let the formatter and the safe fixes do their work
 # make lock    resolve the pinned requirements anew
@@ -70,6 +71,11 @@ demo: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench
 
+SECONDS ?= 60
+fuzz: $(VENV)/.dev $(VENV)/.fuzz
+	@for target in $$($(BIN)/python -m fuzz); do \
+	   echo "==> $$target"; $(BIN)/python -m fuzz $$target $(SECONDS) || exit 1; done
+
 openapi: $(VENV)/.run
 	@mkdir -p openapi
 	@$(BIN)/python -m app openapi >openapi/new.json && mv openapi/new.json openapi/openapi.json
@@ -79,5 +85,6 @@ lock: $(VENV)/.run
 	@$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	@$(COMPILE) --group fuzz -o requirements/fuzz.txt
 
-.PHONY: help run test check fmt demo bench openapi lock
+.PHONY: help run test check fmt demo bench fuzz openapi lock

@@ -22,8 +22,8 @@ def required(lines: list[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", name.group()).lower() for name in names if name}
 
 
-def test_the_three_files_are_there() -> None:
-    assert [path.name for path in PINNED] == ["dev.txt", "run.txt", "uv.txt"]
+def test_the_four_files_are_there() -> None:
+    assert [path.name for path in PINNED] == ["dev.txt", "fuzz.txt", "run.txt", "uv.txt"]
 
 
 @pytest.mark.parametrize("path", PINNED, ids=lambda path: path.name)
