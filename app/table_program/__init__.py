@@ -1,1 +1,1 @@
-"""The third process: the user of smtpd, one file to read, and no end before smtpd's."""
+"""The table program: answers smtpd's own look-ups, as its user, from one file, without an end."""

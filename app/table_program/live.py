@@ -32,6 +32,9 @@ from app.routing.routing_table import EMPTY, RoutingTable, StateKey
 
 DATA = "data.mdb"
 _MAX_SPELT = 65_536
+_LOOK_UPS = 128
+"""Of entries, until what is mapped is let go: each may map 16 pages of a file (fault-around), which
+count as this process's own memory. To open it anew costs two look-ups."""
 _CUT_OFF = "the live file was cut off"
 
 
@@ -67,6 +70,7 @@ class LiveFile:
         self._transaction: lmdb.Transaction | None = None
         self._inode = (0, 0)
         self._refused = (0, 0, 0, 0)
+        self._looked_up = 0
         self._least = 0
         self._snapshot = -1
         self._known = Known()
@@ -138,6 +142,7 @@ class LiveFile:
         where = entry_key(table, name)
         if self._transaction is None or len(where) > MAX_KEY:
             return None
+        self._looked_up += 1
         row = _get(self._transaction, where)
         if row is None:
             return None
@@ -165,7 +170,7 @@ class LiveFile:
             self.trouble = f"there is no live file: {error.strerror}"
         else:
             inode = (found.st_dev, found.st_ino)
-            if inode == self._inode:
+            if inode == self._inode and self._looked_up < _LOOK_UPS:
                 if found.st_size < self._least:
                     # What is mapped beyond its end cannot even be looked at: that is SIGBUS.
                     self.trouble = _CUT_OFF
@@ -186,6 +191,8 @@ class LiveFile:
             false where there is nothing to be had from it as long as nobody changes it.
         """
         try:
+            if inode == self._inode:
+                self.close()
             # Without its locks: to close a second one would free the first one's (fcntl(2)). By
             # the file's own name: lmdb refuses to open a path that it has open.
             with _opened_at(self._path, lock=False) as environment:
@@ -207,6 +214,7 @@ class LiveFile:
             self.trouble = f"the live file cannot be opened: {type(error).__name__}"
             return True
         self._inode, self._snapshot, self._least = inode, -1, 0
+        self._looked_up = 0
         self.trouble = ""
         return True
 
@@ -250,6 +258,7 @@ class _Reading:
 def _opened_at(path: str, *, lock: bool) -> lmdb.Environment:
     return lmdb.open(
         path,
+        map_size=MAP_BYTES,
         subdir=lock,
         readonly=True,
         create=False,
