@@ -221,6 +221,7 @@ class LiveFile:
         _read_back(rows, content)
         self._routing = None
         try:
+            self._open.reader_check()  # a program that was killed while it read keeps no pages
             with self._open.begin(write=True) as transaction:
                 meta = Meta.read(_get(transaction, META))
                 kept = _kept(transaction, rows, content.names)

@@ -5,6 +5,7 @@ mail and says nothing. A connection to the program ends when the program does, a
 """
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import Protocol
@@ -129,13 +130,10 @@ async def _connected_until_it_ends(path: Path) -> bool:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError:
         return False
-    try:
+    with contextlib.suppress(OSError):  # that is an end as well
         while await reader.read(1):
-            pass  # it was not asked anything
-    except OSError:
-        pass
-    finally:
-        writer.close()
+            continue  # it was not asked anything
+    writer.close()
     return True
 
 
