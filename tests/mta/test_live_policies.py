@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -181,7 +181,7 @@ def test_a_chance_that_is_not_the_same_is_caught(machine: Machine):
 
 def belongs(machine: Machine, key: str) -> dict[str, set[str]]:
     """Send two messages for each domain, in any order; which sinks each domain came to."""
-    other = {
+    other: dict[str, Callable[[str], tuple[str, str]]] = {
         "recipient-domain": lambda domain: (f"u@{domain}", "s@sender.test"),
         "sender-domain": lambda domain: ("u@x.test", f"s@{domain}"),
         "recipient": lambda domain: (f"u@{domain}", "s@sender.test"),

@@ -191,10 +191,12 @@ class Forks:
         kill_at: str = "",
         run_at: dict[str, str] | None = None,
         trace: str = "",
+        path: str = "",
         **arguments: Any,
     ) -> dict[str, Any]:
         """One verb of `Agent`; its answer, whether the agent was killed, and what strace(1) saw.
 
+        `trace` is what strace(1) takes for -e, `path` the only file whose calls it looks at.
         `run_at` names commands of sh(1), each with the step before which it is run to its end.
         """
         answer, go = os.pipe(), os.pipe()
@@ -205,7 +207,7 @@ class Forks:
             self._child(what, _At(kill_at, run_at or {}), answer[1], arguments)
         os.close(answer[1])
         os.close(go[0])
-        tracer, log = _trace(pid, trace) if trace else (None, None)
+        tracer, log = _trace(pid, trace, path) if trace else (None, None)
         os.write(go[1], b"g")
         os.close(go[1])
         with os.fdopen(answer[0], "rb") as pipe:
@@ -253,10 +255,11 @@ class _At:
             subprocess.run(argv, stdin=null, stdout=null, check=True, timeout=_LIMIT_S)
 
 
-def _trace(pid: int, expression: str) -> tuple[subprocess.Popen[bytes], Path]:
+def _trace(pid: int, expression: str, only: str) -> tuple[subprocess.Popen[bytes], Path]:
     """Attach strace(1) to a process; where it writes what it sees, descriptors with their paths."""
     path = Path(f"/run/strace.{pid}")
     argv = ["strace", "-y", "-p", str(pid), "-o", str(path), "-e", expression]
+    argv += ["-f", "-P", only] if only else []  # the live file is written by a thread
     tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
     assert tracer.stderr is not None
     said = b""

@@ -12,7 +12,7 @@ CHANGES = (
 )
 """Every call that changes what a disk holds."""
 STARTS = ("fork", "vfork", "clone", "clone3")
-_LINE = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
+_LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
