@@ -93,5 +93,4 @@ lock: $(VENV)/.run
 	@$(COMPILE) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 	@$(COMPILE) --group fuzz -o requirements/fuzz.txt
 
-.PHONY: help run test check fmt demo bench fuzz openapi lock
-.PHONY: help run test soak check fmt demo bench openapi lock
+.PHONY: help run test soak check fmt demo bench fuzz openapi lock
