@@ -130,10 +130,11 @@ async def _connected_until_it_ends(path: Path) -> bool:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError:
         return False
-    with contextlib.suppress(OSError):  # that is an end as well
-        while await reader.read(1):
-            continue  # it was not asked anything
-    writer.close()
+    try:
+        with contextlib.suppress(OSError):  # which is an end as well
+            await reader.read()  # it says nothing that it was not asked
+    finally:
+        writer.close()
     return True
 
 

@@ -14,6 +14,7 @@ OF_RESOLVE = "RELAYMAP_SERVER"  # the command line's `--server`
 NOT_OF_A_PROCESS = {
     OF_RESOLVE,
     "RELAYMAP_REQUIRE_ALL",  # the tests': no skip is allowed
+    "RELAYMAP_SOAK_KILLS",  # the tests': how often something is killed
 }
 
 
