@@ -20,6 +20,7 @@ from app.agent.operator_file import Declared
 from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
 from app.agent.queue import Scan
+from app.agent.strand import WouldNotBeAsked, WouldStrand, asking
 from app.render import plan
 from app.render.generation import Generation, Secret, Target
 from app.render.opensmtpd import live_read_back, render
@@ -39,22 +40,6 @@ class NotTheModel(ControlError):
     """What came is not what its digest says, or not what its rendering says."""
 
     code = "not-the-model"
-
-
-class WouldStrand(ControlError):
-    """Queued mail would be left without the action that it names."""
-
-    code = "would-strand"
-
-    def __init__(self, actions: frozenset[str], *, queued: bool) -> None:
-        named = ", ".join(sorted(actions)[:10])
-        if queued:
-            what = "queued mail names actions that smtpd would come back without"
-            way = "take those messages out of the queue (smtpctl remove)"
-        else:
-            what = "smtpd runs with actions that it would come back without, and mail may name them"
-            way = "let the queue drain and restart smtpd by hand"
-        super().__init__(f"{what}: {named}; declare them again in its configuration, or {way}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +159,7 @@ class Preparer:
         place = await self._look(memory)
         if self.live is not None:
             return await self._prepare_live(self.live, wanted, table, secrets, place, limit_s)
+        await self._refuse_to_stopasking(place)
         self._at("render")
         rendered = self._render(partial(render.render, table, secrets), place)
         self._at("read-back")
@@ -228,6 +214,20 @@ class Preparer:
             place.live.number, staged.number, rendered.reload, rendered.tables, failed=left
         )
         return Move(staged, intent, rendered.actions)
+
+    async def _refuse_to_stopasking(self, place: Place) -> None:
+        """Let no files take the place of the table program while queued mail needs it.
+
+        Raises:
+            WouldNotBeAsked: with the actions.
+        """
+        asked = asking(actions_of(place.old))
+        if not asked:
+            return
+        scan = await self._scan()
+        named = frozenset(name for name in asked if scan.may_name(name))
+        if named:
+            raise WouldNotBeAsked(named)
 
     async def revive(self, intent: Intent, limit_s: float) -> Move | None:
         """The old generation with what mail needs that the new one accepted; None if it needs none.
@@ -299,6 +299,9 @@ class Preparer:
             name: act for name, act in (left | actions_of(place.old)).items() if name not in over
         }
         when = _retire_at(place.now_s, place.declared, place.old)
+        if self.live is None:  # nobody would answer for them, and no mail names them
+            asked = asking(old)
+            over, old = over | asked, {n: act for n, act in old.items() if n not in asked}
         kept = [each for each in place.live.origin.tombstones if each.action not in over]
         graves = tombstones_for(old, actions_of(files).keys(), kept, when)
         if not graves:
