@@ -1,7 +1,8 @@
 """One push from its model to a confirmed generation, or back to the one before, and why.
 
 The steps that change something, after those of `prepare`: intent, activate, reload, observe,
-confirm; and, when one of them fails: restore, reload-old, observe-old, undo. The agent may be
+confirm; and, when one of them fails: restore, reload-old, observe-old, undo. Where the MTA asks,
+the live file is written at the end, or ahead of all where it did not ask before. The agent may be
 killed before and in any of them: `recover` goes on from what is on the disk.
 """
 
@@ -18,6 +19,7 @@ from app.agent.memory import Ended, MemoryFile, Seen, Started
 from app.agent.opensmtpd import OpenSMTPD
 from app.agent.prepare import Move, Prepared, Preparer
 from app.observe import event, failure
+from app.render.opensmtpd.live import walk_of
 from app.render.opensmtpd.tombstones import actions_of
 from app.routing.errors import ControlError
 from app.wire import Have, LineState, Reload, Wanted
@@ -146,6 +148,9 @@ class Applier:
     async def _switch(
         self, attempt: _Attempt, move: Move, prepared: Prepared, ends: float
     ) -> Ended:
+        refused = await self._write_ahead(attempt, prepared)
+        if refused is not None:
+            return refused
         try:
             self._at("intent")
             self._generations.begin(move.intent)
@@ -154,6 +159,24 @@ class Applier:
         except OSError as error:
             return await self._not_switched(attempt, move.intent, error)
         return await self._go_on(attempt, move.intent, prepared, ends)
+
+    async def _write_ahead(self, attempt: _Attempt, prepared: Prepared) -> Ended | None:
+        """Write the live file before a smtpd that reads files is replaced by one that asks.
+
+        Nobody reads it yet, and from its start on the new one must not refuse what the old one
+        took. How it ended, if the disk refuses.
+        """
+        live = self._generations.live()
+        if prepared.content is None or live is None or walk_of(self._generations.read(live)):
+            return None
+        self._at("write-ahead")
+        try:
+            await asyncio.to_thread(self._live_file.write, prepared.content)
+        except ControlError as error:
+            self._prune()
+            state = LineState.FAILED if error.temporary else LineState.REFUSED
+            return attempt.ended(state, Reload.NONE, str(error))
+        return None
 
     async def _not_switched(self, attempt: _Attempt, intent: Intent, error: OSError) -> Ended:
         """The disk refused the intent or the link: look which, and leave things as they were."""
@@ -214,7 +237,8 @@ class Applier:
             await asyncio.to_thread(self._live_file.write, prepared.content)
         except ControlError as error:
             state = LineState.FAILED if error.temporary else LineState.REFUSED
-            return attempt.ended(state, Reload.NONE, str(error))
+            done = Reload.NONE if prepared.move is None else prepared.reload
+            return attempt.ended(state, done, str(error))
         self._at("observe")
         try:
             async with asyncio.timeout_at(ends):

@@ -91,7 +91,9 @@ class Reporter:
             return MtaState.STOPPED, f"smtpd does not serve{': ' if said else ''}{said}"
         if drifted:
             return MtaState.DRIFTED, f"changed by hand: {', '.join(drifted)}"
-        if self._live is not None and not await self._live.is_asked(await self._running()):
+        if self._live is None or not self._asks():
+            return MtaState.LIVE, ""
+        if not await self._live.is_asked(await self._running()):
             return MtaState.UNKNOWN, "smtpd does not ask a table program that reads the live file"
         return MtaState.LIVE, "" if self._watch is None else self._watch.said()
 
@@ -102,8 +104,11 @@ class Reporter:
             return None
 
     def _observed(self, live: Staged | None) -> Observed | None:
-        origin = live.origin if self._live is None and live is not None else self._written()
-        if live is None or not origin.history or not self._is_ended(live):
+        if live is None:
+            return None
+        # What an smtpd that reads files will be asked about may have been written already.
+        origin = self._written() if self._asks() else live.origin
+        if not origin.history or not self._is_ended(live):
             return None
         return Observed(
             history=origin.history,
@@ -111,6 +116,11 @@ class Reporter:
             model_digest=origin.model_digest,
             files_digest=self._generations.read(live).digest(self._generations.seal),
         )
+
+    def _asks(self) -> bool:
+        """Whether what serves asks the table program; the files of before it was there do not."""
+        live = self._generations.live()
+        return self._live is not None and live is not None and bool(self._walk(live))
 
     def _walk(self, live: Staged) -> list[str]:
         return list(walk_of(self._generations.read(live)))[:MAX_LISTED]
