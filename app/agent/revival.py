@@ -8,6 +8,7 @@ from app.agent.queue import Scan
 from app.render.generation import File, Generation, Tombstone
 from app.render.opensmtpd.actions import CREDENTIALS
 from app.render.opensmtpd.criteria import table_name
+from app.render.opensmtpd.live import PROGRAM, WALK
 from app.render.opensmtpd.render import LIST_HEAD, MODE
 from app.render.opensmtpd.tombstones import (
     RenderedTombstone,
@@ -38,10 +39,12 @@ def revived(
     """
     rendered = tombstones_to_render(stones, actions_of(old).keys())
     added = [_list(stone) for stone in rendered if stone.file]
+    asked = [stone.name for stone in rendered if stone.asks]
     credentials = new.file(CREDENTIALS)
     if credentials is not None and old.file(CREDENTIALS) is None:
         added += [credentials] if any(stone.wants_credentials for stone in rendered) else []
     tables = [f'table "{table_name(f.name)}" "file:{live}/{f.name}"' for f in added]
+    tables += [f'table "{name}" "{PROGRAM}:{live}/{WALK}"' for name in asked]
     lines = "\n".join([*tables, *(str(stone) for stone in rendered)])
     files = [_with_lines(file, lines) if file.name == CONF else file for file in old.files]
     return Generation(tuple(sorted([*files, *added], key=lambda file: file.name)))
