@@ -202,6 +202,21 @@ class LiveFile:
         except lmdb.Error as error:
             raise NotWritten(error) from error
 
+    def notice(self, addresses: tuple[IPAddress, ...]) -> None:
+        """Take it that the host has these addresses now: clients from them are `local`.
+
+        Raises:
+            NotWritten: the disk refuses.
+        """
+        meta = self.meta()
+        if not meta.history or meta.addresses == addresses:
+            return
+        try:
+            with self._open.begin(write=True) as transaction:
+                transaction.put(META, replace(meta, addresses=addresses).row())
+        except lmdb.Error as error:
+            raise NotWritten(error) from error
+
     def write(self, content: Content) -> Meta:
         """Write a whole revision; from then on every question is answered from it.
 

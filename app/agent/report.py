@@ -1,5 +1,7 @@
 """What the agent sees of its MTA, as the report that the server gets."""
 
+import asyncio
+
 from app.agent import addresses
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Origin, Staged
@@ -147,9 +149,12 @@ class Reporter:
             return None
 
     async def _addresses(self) -> list[str]:
+        """Those that the MTA takes for its own: of its start, or where it asks us, of now."""
         started = self._memory.now.started
         found = addresses.of_host()
-        if started is not None and await self._mta.is_process(started.process):
+        if self._live is not None:
+            await asyncio.to_thread(self._live.file.notice, found)
+        elif started is not None and await self._mta.is_process(started.process):
             found = started.addresses
         return [str(address) for address in found]
 

@@ -57,6 +57,10 @@ def program_pids(machine: Machine) -> list[int]:
     return found
 
 
+ON_THEIR_WAY = 15
+"""Messages that smtpd hands over at one time: one a connection, five to each of three relays."""
+
+
 @dataclass(slots=True)
 class Struck:
     """A fleet of one that things are killed in."""
@@ -209,11 +213,11 @@ def outcome(machine: Machine, stream: Stream, kills: Counter[str], pushes: Count
 
 
 def test_whatever_is_killed_no_message_is_lost(tell: Tell):
-    """What is doubled was being handed over as smtpd ended: no more of it than with static files.
+    """What is doubled was being handed over as smtpd ended, with static files as well.
 
-    There the program's turns are smtpd's.
+    There the program's turns are smtpd's. How many they are is chance, so both are told, and each
+    is held to what can be on its way at all.
     """
-    doubled = {}
     for live in (True, False):
         with Namespace.open() as namespace:
             machine = Machine.open(namespace, A, B, C, STRANGER)
@@ -222,9 +226,8 @@ def test_whatever_is_killed_no_message_is_lost(tell: Tell):
         assert found.kills.total() == max(KILLS, len(VICTIMS))
         assert (found.lost, found.strangers, found.refused) == (0, 0, 0)
         assert found.pushes["applied"] > 0
-        doubled[live] = found.doubled
-    # They are few, and when exactly a kill comes is chance.
-    assert doubled[True] <= doubled[False] + 3 * (doubled[False] + 1) ** 0.5
+        ended = found.kills.total() - found.kills["server"]  # an agent begins with a new smtpd
+        assert found.doubled <= ON_THEIR_WAY * ended
 
 
 def test_the_agent_and_the_server_being_killed_holds_nothing_up(machine: Machine, tell: Tell):
