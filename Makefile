@@ -1,7 +1,7 @@
 # make run     set up what is missing, start the server with its state in ./var
 # make test    set up what is missing (OpenSMTPD where this user may), run every test
 # make check   style, types, import contracts, unused code and dependencies, spelling, Dockerfile
-# make soak    100 kills of agent, table program, smtpd and server under 2,000 messages (root)
+# make soak    100 kills under 2,000 messages, and changes among a million entries (root, a quarter of an hour)
 # make demo    server, agent and a real smtpd with three sinks, in a minute (root, Debian)
 # make bench   print the speed figures, each as a ratio measured in this run
 # make fuzz    look for input that the table program does not survive (SECONDS=60 for each target)
@@ -66,9 +66,10 @@ fmt: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 soak: export RELAYMAP_SOAK_KILLS ?= 100
+soak: export RELAYMAP_SOAK_ENTRIES ?= 1000000
 soak: $(VENV)/.dev
 	@VENV=$(VENV) scripts/services.sh
-	@$(BIN)/python -m pytest tests/mta/test_live_kills.py
+	@$(BIN)/python -m pytest tests/mta/test_live_kills.py tests/mta/test_live_scale.py
 
 demo: $(VENV)/.dev
 	@VENV=$(VENV) scripts/services.sh
