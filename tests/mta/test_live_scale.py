@@ -28,7 +28,7 @@ from tests.mta.agents.fleet import MTA, SERVER_DIR, Fleet
 from tests.mta.agents.machine import A, B, C, Machine
 from tests.mta.bed.namespace import Namespace
 
-ENTRIES = int(os.environ.get("RELAYMAP_SOAK_ENTRIES", "20000"))
+ENTRIES = int(os.environ.get("RELAYMAP_SOAK_ENTRIES", "100000"))
 _SLICE = 100_000
 _FIRST_LIMIT_S = 900
 _KEYED = Table("keyed", TableKey.RECIPIENT_DOMAIN)
