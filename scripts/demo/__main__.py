@@ -1,7 +1,7 @@
-"""make demo: a server, an agent, a real smtpd and three sinks on a machine of their own.
+"""make demo: a server, an agent, a real smtpd and its relays on a machine of their own.
 
-Each step prints its HTTP calls, their answers, and what the sinks counted. Nothing of this
-machine is touched: all of it runs in namespaces that end with this process.
+Each step prints its HTTP calls, their answers, and what the relays took, a line a second. Nothing
+of this machine is touched: all of it runs in namespaces that end with this process.
 """
 
 import sys

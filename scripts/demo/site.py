@@ -1,29 +1,31 @@
-"""The demonstration's machine: server, agent, smtpd, three sinks; calls to it, mail through it."""
+"""The demonstration's machine: server, agent, smtpd, relays; and calls to its server."""
 
 import http.client
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from scripts.demo.flow import SMTP_PORT, Flow, NotAsTold, Relays
+from tests.mta.agents import table_program
 from tests.mta.bed.certificates import Authority
 from tests.mta.bed.dns import Dns
-from tests.mta.bed.injector import Injector, Submission
+from tests.mta.bed.injector import Injector
 from tests.mta.bed.namespace import WORKSPACE, Inside, Namespace
-from tests.mta.bed.sinks import Sink, Sinks
+from tests.mta.bed.sinks import Sink
 from tests.mta.bed.smtpd import CONF, Listener, Settings, Smtpd
 
 ROOT = Path(__file__).resolve().parents[2]
 MTA = "mx-out-1"
-SENDER = "sender.example"
+DOMAIN = "shop.example"
 PORT = 8025
-SMTP_PORT = 27301
-SINKS = (Sink("a", "127.0.1.11"), Sink("b", "127.0.1.12"), Sink("c", "127.0.1.13"))
+POOL = (Sink("a", "127.0.1.11"), Sink("b", "127.0.1.12"), Sink("c", "127.0.1.13"))
+PARTNER = Sink("d", "127.0.1.14")
 STATE = f"{WORKSPACE}/server"
 AGENT_STATE = f"{WORKSPACE}/agent"
 CA_FILE = f"{WORKSPACE}/partner-ca.pem"
@@ -35,37 +37,45 @@ Answer = dict[str, Any]
 """The body of an answer; empty where there is none."""
 
 
-class NotAsTold(Exception):
-    """Something in the demonstration went otherwise than it must."""
-
-
 @dataclass(slots=True)
 class Site:
     """Everything that runs, inside one namespace."""
 
     namespace: Namespace
-    sinks: Sinks
     smtpd: Smtpd
-    injector: Injector
+    relays: Relays
+    flow: Flow
     server: Inside | None = None
     agent: Inside | None = None
-    sent: int = 0
+    served_by: tuple[int, ...] = ()
 
     @classmethod
     def open(cls) -> Self:
-        """Make the machine, with an operator's smtpd.conf that includes our rules last."""
+        """Make the machine, with the table program, and a smtpd.conf that includes our rules."""
         namespace = Namespace.open()
+        table_program.install(namespace)
         Dns.open(namespace, {})
         smtpd = Smtpd(namespace)
         smtpd.configure(
             Settings(
                 (Listener(SMTP_PORT, addresses=("127.0.0.1",)),),
-                declarations=(f'ca partner cert "{CA_FILE}"',),
+                declarations=(
+                    f'ca partner cert "{CA_FILE}"',
+                    # Of several sessions with a relay smtpd ends those that have nothing to do,
+                    # and may then let its mail wait for 10 s: a single one stays.
+                    "mta limit max-conn-per-relay 1",
+                    "mta limit session-mail-max 100000",
+                    # Of the bed's: without any pause smtpd tries a dead relay for ever.
+                    "mta limit conn-delay-route 1",
+                ),
                 include=f"{AGENT_STATE}/live/relaymap.conf",
             )
         )
         smtpd.write(CA_FILE, Authority.create("partner").pem())
-        return cls(namespace, Sinks.open(namespace, *SINKS), smtpd, Injector.open(namespace))
+        relays = Relays(namespace, *POOL, PARTNER)
+        names = tuple(sink.name for sink in (*POOL, PARTNER))
+        flow = Flow(Injector.open(namespace), relays, names, DOMAIN)
+        return cls(namespace, smtpd, relays, flow)
 
     def __enter__(self) -> Self:
         """Answer itself: leaving it ends everything."""
@@ -78,6 +88,7 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         """End everything; after an error, show what the processes logged last."""
+        self.flow.cut()
         if error is not None:
             self._tell_logs()
         self.namespace.close()
@@ -125,40 +136,21 @@ class Site:
             raise NotAsTold(f"{method} {path}: {answered} instead of {status}: {document}")
         return document
 
-    def mail(self, n: int, domain: str, wanted: Mapping[str, int], sender: str) -> None:
-        """Send messages, print what each sink counted, and hold it against what is wanted.
-
-        Args:
-            n: how many.
-            domain: of their recipients.
-            wanted: how many each sink should take.
-            sender: the domain of the envelope sender that the sinks should see.
+    def same_smtpd(self) -> None:
+        """Hold smtpd's processes against those that the first push has left.
 
         Raises:
-            NotAsTold: a message was refused, or they fell otherwise.
+            NotAsTold: they are others.
         """
-        self.sinks.forget()
-        self.smtpd.hold()
-        submissions = [
-            Submission(f"m{self.sent + i}", f"shop{i}@{SENDER}", f"u{i}@{domain}", SMTP_PORT)
-            for i in range(n)
-        ]
-        self.sent += n
-        refused = [reply for reply in self.injector.send(submissions) if not reply.accepted]
-        self.smtpd.release()
-        self.sinks.wait_for(n - len(refused))
-        counts = self.sinks.counts()
-        fell = ", ".join(f"{sink.name} {counts[sink.name]}" for sink in SINKS)
-        senders = sorted({delivery.sender.partition("@")[2] for delivery in self.sinks.taken})
-        print(f"   {n} messages to {domain}: sinks took {fell}, from @{', @'.join(senders)}")
-        if refused or any(counts[name] != count for name, count in wanted.items()):
-            raise NotAsTold(f"the sinks should have taken {wanted}; {len(refused)} were refused")
-        if senders != [sender]:
-            raise NotAsTold(f"the sender's domain should have been {sender}")
+        now = tuple(self.smtpd.pids())
+        if now != self.served_by:
+            raise NotAsTold(f"smtpd was {self.served_by} and is {now}")
 
-    def smtpd_pid(self) -> int:
-        """Answer the pid of smtpd's first process, which a restart changes."""
-        return self.smtpd.pids()[0]
+    def agent_said(self, event: str, relay: str) -> int:
+        """How often the agent has logged an event about a relay."""
+        log = self.namespace.outside(f"{WORKSPACE}/agent.log").read_text("utf-8")
+        lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
+        return sum(line["event"] == event and line.get("relay") == relay for line in lines)
 
     def _start(self, command: str, environment: dict[str, str]) -> Inside:
         with self.namespace.outside(f"{WORKSPACE}/{command}.log").open("wb") as log:
@@ -227,7 +219,7 @@ def _facts(document: Answer) -> list[str]:
     told = ("code", "outcome", "relay", "url")
     facts = [str(document[name]) for name in told if document.get(name)]
     for line in (document.get("push") or document).get("mtas") or ():
-        how = f" by {line['reload']}" if line.get("reload") not in {None, "none"} else ""
-        why = f": {line['detail']}" if line.get("detail") else ""
-        facts.append(f"{line['mta']} {line['state']}{how}{why}")
+        if "reload" in line:
+            why = f": {line['detail']}" if line.get("detail") else ""
+            facts.append(f"{line['mta']} {line['state']}, reload {line['reload']}{why}")
     return facts

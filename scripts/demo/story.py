@@ -2,19 +2,15 @@
 
 from collections.abc import Callable
 
-from scripts.demo.site import AGENT_STATE, CA_FILE, MTA, PORT, SENDER, SINKS, NotAsTold, Site
+from scripts.demo.flow import NotAsTold
+from scripts.demo.site import AGENT_STATE, CA_FILE, DOMAIN, MTA, PARTNER, POOL, PORT, Site
 
-BOUNCES = "bounces.example"
-POOL = {"relays": [{"name": sink.name, "url": sink.url()} for sink in SINKS]}
-RULE = {
-    "priority": 100,
-    "match": {"recipients": ["shop.example"]},
-    "action": {"kind": "relay", "via": "map:pool"},
-}
+_TURN_S = 40
+"""For health to see that a relay went or came: looks at one that is down are 5 s apart."""
 
 
 def set_up(site: Site) -> None:
-    """A server, an agent beside a real smtpd that it runs, and three relays: the sinks a, b, c."""
+    """A server; an agent beside a real smtpd, with the table program; relays a, b, c and d."""
     site.start_server()
     print(f"   the server answers on 127.0.0.1:{PORT}, inside its own namespace")
     site.call("PUT", f"/v1/mtas/{MTA}", {"driver": "opensmtpd"}, 201)
@@ -26,37 +22,80 @@ def set_up(site: Site) -> None:
 
 
 def route(site: Site) -> None:
-    """Mail to shop.example over a map of three relays, each in turn."""
-    site.call("PUT", "/v1/relay-maps/pool", POOL, 201)
-    site.call("PUT", "/v1/rules/shop", RULE, 201)
-    site.call("GET", "/v1/resolve?recipient=u@shop.example")
+    """A map with weights, and a table for domains that go elsewhere: the one push that restarts."""
+    relays = [
+        {"name": sink.name, "url": sink.url(), "weight": 2 if sink.name == "c" else 1}
+        for sink in POOL
+    ]
+    site.call("PUT", "/v1/relay-maps/pool", {"policy": "ratio", "relays": relays}, 201)
+    site.call("PUT", "/v1/tables/partners", {"key": "recipient-domain"}, 201)
+    for name, via, priority in (("partners", "table:partners", 100), ("rest", "map:pool", 200)):
+        rule = {"priority": priority, "match": {}, "action": {"kind": "relay", "via": via}}
+        site.call("PUT", f"/v1/rules/{name}", rule, 201)
+    site.call("GET", f"/v1/resolve?recipient=u@{DOMAIN}")
     site.call("POST", "/v1/pushes?wait=30", {})
-    site.mail(90, "shop.example", {"a": 30, "b": 30, "c": 30}, SENDER)
+    site.served_by = tuple(site.smtpd.pids())
+    print(f"   smtpd is processes {', '.join(map(str, site.served_by))}; remember them")
+
+
+def flow(site: Site) -> None:
+    """Mail begins to flow, and does not stop until the end. Each # is two messages of a second."""
+    site.flow.start()
+    site.flow.shares({"a": 1, "b": 1, "c": 2}, 6)
+
+
+def change_weights(site: Site) -> None:
+    """Other weights, while mail flows: nothing is restarted."""
+    for name, weight in (("a", 3), ("c", 1)):
+        site.call("PATCH", f"/v1/relay-maps/pool/relays/{name}", {"weight": weight})
+    site.call("POST", "/v1/pushes?wait=30", {})
+    site.flow.shares({"a": 3, "b": 1, "c": 1}, 6)
+    site.same_smtpd()
+
+
+def lose_a_relay(site: Site) -> None:
+    """Relay b is killed, and nobody tells. Mail that met it arrives elsewhere, seconds later."""
+    site.relays.kill("b")
+    site.flow.watch(_TURN_S, lambda: site.agent_said("relay-down", "b") > 0)
+    print("   the agent says that b is down")
+    first = site.flow.sent
+    site.flow.watch(4)
+    if site.flow.arrived(first, site.flow.sent)["b"]:
+        raise NotAsTold("b is dead and took mail")
+
+
+def send_elsewhere(site: Site) -> None:
+    """Meanwhile a domain gets a relay of its own: one entry, which could be one of a million."""
+    site.call("PUT", f"/v1/tables/partners/entries/{DOMAIN}?push=wait", {"via": PARTNER.url()}, 201)
+    site.flow.watch(3)
+    health = site.call("GET", "/v1/relay-maps/pool/health?relay=b")["relays"][0]["mtas"][0]
+    print(f"   b is {health['health']} as {health['mta']} sees it, and why: {health['cause']}")
+    site.call("DELETE", f"/v1/tables/partners/entries/{DOMAIN}?push=wait", status=204)
+    site.same_smtpd()
+
+
+def give_back(site: Site) -> None:
+    """Relay b is started again, and gets its share back by itself."""
+    site.relays.start("b")
+    site.flow.watch(_TURN_S, lambda: site.agent_said("relay-up", "b") > 0)
+    print("   the agent says that b is up")
+    site.flow.shares({"a": 3, "b": 1, "c": 1}, 5)
+    site.same_smtpd()
 
 
 def take_out(site: Site) -> None:
-    """Relay b goes out of service: a table update, no restart."""
-    pid = site.smtpd_pid()
+    """Relay a goes out of service, on purpose. When can its machine go? Health says."""
     state = {"state": "out", "reason": "its disk is full"}
-    site.call("PUT", "/v1/relay-maps/pool/relays/b/state?push=wait", state)
-    if site.smtpd_pid() != pid:
-        raise NotAsTold("smtpd was restarted")
-    print(f"   smtpd is the same process as before, {pid}")
-    site.mail(90, "shop.example", {"a": 45, "b": 0, "c": 45}, SENDER)
-
-
-def change_rule(site: Site) -> None:
-    """The rule gives its mail another sender: a restart."""
-    pid = site.smtpd_pid()
-    action = {"kind": "relay", "via": "map:pool", "mail_from": f"@{BOUNCES}"}
-    site.call("PATCH", "/v1/rules/shop?push=wait", {"action": action})
-    print(f"   smtpd was process {pid} and is {site.smtpd_pid()}")
-    site.mail(90, "shop.example", {"a": 45, "b": 0, "c": 45}, BOUNCES)
+    site.call("PUT", "/v1/relay-maps/pool/relays/a/state?push=wait", state)
+    site.flow.shares({"a": 0, "b": 1, "c": 1}, 4)
+    site.call("GET", f"/v1/resolve?recipient=u@{DOMAIN}&mta={MTA}")
+    health = site.call("GET", "/v1/relay-maps/pool/health?relay=a")["relays"][0]
+    safe = "yes" if health["safe_to_delete"] else "not yet"
+    print(f"   safe to delete: {safe}; {health['mtas'][0]['detail']}")
 
 
 def be_refused(site: Site) -> None:
-    """A change that smtpd refuses, since the CA that it names lost its file: the old serves."""
-    pid = site.smtpd_pid()
+    """A push that smtpd refuses, since the CA that it names lost its file: the old serves on."""
     ca = site.namespace.outside(CA_FILE)
     kept = ca.rename(ca.with_suffix(".lost"))
     rule = {
@@ -64,26 +103,29 @@ def be_refused(site: Site) -> None:
         "action": {"kind": "relay", "via": "tls://127.0.1.11", "ca": "partner"},
     }
     site.call("PUT", "/v1/rules/partner?push=wait", rule, 424)
-    if site.smtpd_pid() != pid:
-        raise NotAsTold("smtpd was restarted")
-    site.mail(90, "shop.example", {"a": 45, "b": 0, "c": 45}, BOUNCES)
     kept.rename(ca)
-    print("   the file is back")
+    site.flow.shares({"a": 0, "b": 1, "c": 1}, 3)
 
 
 def restore(site: Site) -> None:
-    """Revision 2 is restored: the first sender again, and relay b still out, as operation is."""
-    site.call("POST", "/v1/revisions/2/restore?push=wait", {})
-    site.mail(90, "shop.example", {"a": 45, "b": 0, "c": 45}, SENDER)
-    site.call("PUT", "/v1/relay-maps/pool/relays/b/state?push=wait", {"state": "active"})
-    site.mail(90, "shop.example", {"a": 30, "b": 30, "c": 30}, SENDER)
+    """Revision 4 is restored, the first weights; a stays out, for that is operation."""
+    site.call("POST", "/v1/revisions/4/restore?push=wait", {})
+    site.flow.shares({"a": 0, "b": 1, "c": 2}, 4)
+    site.flow.stop()
+    print(f"   {site.flow.sent} messages were sent, none was refused, and all have arrived")
+    site.same_smtpd()
+    print(f"   smtpd is processes {', '.join(map(str, site.served_by))}: the same as at the start")
 
 
 STEPS: tuple[Callable[[Site], None], ...] = (
     set_up,
     route,
+    flow,
+    change_weights,
+    lose_a_relay,
+    send_elsewhere,
+    give_back,
     take_out,
-    change_rule,
     be_refused,
     restore,
 )

@@ -1,5 +1,6 @@
 """SMTP and LMTP servers inside a namespace that take mail in, and what they took."""
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -85,6 +86,11 @@ class Sinks:
     def close(self) -> None:
         """End the process."""
         self._ask.close()
+
+    def kill(self) -> None:
+        """End the process at once, with every session that it has."""
+        self._ask.inside.send(signal.SIGKILL)
+        self.close()
 
     def add(self, sink: Sink) -> Sink:
         """Open one more sink."""
