@@ -25,6 +25,7 @@ ENTRYPOINT ["python3", "-m", "app"]
 
 # One MTA and its agent, which runs smtpd as its child; run it with --init, with --hostname, which is what smtpd calls
 # itself, and with the queue and the state on volumes of mode 0711, or smtpd refuses the queue.
+# smtpd asks the table program; RELAYMAP_AGENT_MODE=static lets it read files instead.
 # The rules arrive through the include; mount a file of your own over /etc/smtpd.conf to add listeners or local delivery.
 FROM runtime AS agent
 RUN apt-get update \
@@ -36,7 +37,8 @@ RUN apt-get update \
       'listen on 0.0.0.0' \
       'action "local" maildir alias <aliases>' \
       'match from local for local action "local"' \
-      'include "/var/lib/relaymap-agent/live/relaymap.conf"' >/etc/smtpd.conf
+      'include "/var/lib/relaymap-agent/live/relaymap.conf"' >/etc/smtpd.conf \
+ && python3 -m app table-program install
 ENV RELAYMAP_AGENT_CONTROL=supervise
 VOLUME ["/var/lib/relaymap-agent", "/var/spool/smtpd"]
 EXPOSE 25
