@@ -12,11 +12,12 @@ import json
 import os
 from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 import lmdb
 
-from app.agent import durable
+from app.agent import durable, garbage
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
 from app.routing.entries import EntriesDigest, TableEntries
@@ -350,24 +351,40 @@ def _write_changes(
 
 
 def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
-    spelt = {hop: entry_row(hop, spelling.relay_url) for hop in dict.fromkeys(entries.values())}
-    wanted = sorted((_entry_key(table, name), spelt[hop]) for name, hop in entries.items())
     begin = entry_key(table, "")
-    cursor = transaction.cursor()
-    if not cursor.set_range(begin):  # nothing stands behind: all can be appended
-        cursor.putmulti(wanted, append=True)
-        return
-    gone, changed = _differences(list(_beginning(transaction, begin)), wanted)
-    for where in gone:
-        transaction.delete(where)
-    transaction.cursor().putmulti(changed)
+    with garbage.put_off():
+        wanted = _rows_of(begin, entries)
+        cursor = transaction.cursor()
+        if not cursor.set_range(begin):  # nothing stands behind: all can be appended
+            cursor.putmulti(wanted, append=True)
+            return
+        gone, changed = _differences(list(_beginning(transaction, begin)), wanted)
+        for where in gone:
+            transaction.delete(where)
+        transaction.cursor().putmulti(changed)
+
+
+def _rows_of(begin: bytes, entries: Mapping[str, EntryHop]) -> _Sorted:
+    # By name, as a server sends them: that is quicker than by key and row. To hash a next hop costs
+    # as much as all the rest, and a million entries share a few of them.
+    pairs = sorted(entries.items(), key=itemgetter(0))
+    hops = {id(hop): hop for _, hop in pairs}
+    spelt = {hop: entry_row(hop, spelling.relay_url) for hop in dict.fromkeys(hops.values())}
+    rows = {number: spelt[hop] for number, hop in hops.items()}
+    wanted = [(begin + name.encode(), rows[id(hop)]) for name, hop in pairs]
+    _check_length(max((len(where) for where, _ in wanted), default=0))
+    return wanted
 
 
 def _entry_key(table: str, name: str) -> bytes:
     where = entry_key(table, name)
-    if len(where) > MAX_KEY:
-        raise NotWritten(ValueError("a key is too long"))
+    _check_length(len(where))
     return where
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_KEY:
+        raise NotWritten(ValueError("a key is too long"))
 
 
 def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted]:
