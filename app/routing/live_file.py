@@ -17,6 +17,7 @@ when it is asked for; everything else is read whenever `Meta.structure` has chan
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -284,6 +285,7 @@ class Known:
         self._before, self._now = self._now, {}
 
 
+@lru_cache(maxsize=4096)  # many entries lead to few relays, and to read a URL is half a look-up
 def read_entry(row: bytes) -> tuple[EntryHop, str]:
     """Where an entry leads, and how the MTA spells it where that is a relay.
 
