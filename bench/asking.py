@@ -159,16 +159,20 @@ class Mta:
         return found
 
 
-def own_memory(pid: int) -> float:
-    """MB that a process has for itself alone; pages of a live file are the kernel's to drop."""
-    kb, counts = 0, True
+def own_memory(pid: int) -> tuple[float, float]:
+    """MB that a process has mapped alone, and MB of a live file among them.
+
+    The pages of a file are the kernel's to drop: who maps them only happens to be the only one.
+    """
+    all_kb, of_file_kb, of_file = 0, 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text("utf-8").splitlines():
         words = line.split()
         if not words[0].endswith(":"):
-            counts = not line.endswith("/data.mdb")
-        elif counts and words[0] in {"Private_Clean:", "Private_Dirty:"}:
-            kb += int(words[1])
-    return kb / 1024
+            of_file = line.endswith("/data.mdb")
+        elif words[0] in {"Private_Clean:", "Private_Dirty:"}:
+            all_kb += int(words[1])
+            of_file_kb += int(words[1]) if of_file else 0
+    return all_kb / 1024, of_file_kb / 1024
 
 
 def cpu_s(pid: int) -> float:

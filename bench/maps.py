@@ -30,7 +30,7 @@ def measure() -> Figure:
 
 
 def _processes(name: str, mta: Mta) -> str:
-    own = sorted(own_memory(pid) for pid in mta.programs())
+    own = sorted(own_memory(pid)[0] for pid in mta.programs())
     waiting = own[:-1]
     return (
         f"{name}: {len(own)} processes for tables; {own[-1]:.1f} MB of its own for the one that"
