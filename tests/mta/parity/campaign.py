@@ -24,9 +24,9 @@ MOST_TABLES = 60
 ENVELOPES = 22
 HITS = 10
 HITS_LIVE = 5
+"""Static files have the others: what is common to both is hit there."""
 RARE = {"table's *.parent, 2 up": 1}
 """What chance brings so seldom that a campaign would go on for its sake alone."""
-"""Static files have the others: what is common to both is hit there."""
 VARIATIONS = 3
 """Of each random table, where they cost little."""
 
