@@ -10,22 +10,20 @@ has written nothing, and no reader has to repair anything.
 
 import json
 import os
-from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 
 import lmdb
 
-from app.agent import durable, garbage
+from app.agent import durable
+from app.agent.live_entries import beginning, entries_of, get, write_tables
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
-from app.routing.entries import EntriesDigest, TableEntries
 from app.routing.errors import ControlError
 from app.routing.live_file import (
     DOWN,
     MAP_BYTES,
-    MAX_KEY,
     META,
     STRUCTURE,
     Known,
@@ -34,17 +32,12 @@ from app.routing.live_file import (
     NotLive,
     Structure,
     down_row,
-    entry_key,
-    entry_row,
     key,
     read_down,
-    read_entry,
     read_structure,
     structure_rows,
 )
 from app.routing.names import IPAddress
-from app.routing.next_hop import EntryHop, parse_entry_hop
-from app.routing.overlay import Overlay
 from app.routing.routing_table import RoutingTable, StateKey
 
 _Sorted = list[tuple[bytes, bytes]]
@@ -151,12 +144,12 @@ class LiveFile:
     def meta(self) -> Meta:
         """Whose it is, and which revision."""
         with self._open.begin() as transaction:
-            return Meta.read(_get(transaction, META))
+            return Meta.read(get(transaction, META))
 
     def structure(self) -> Structure:
         """All of it but the entries, and what was retired."""
         with self._open.begin() as transaction:
-            rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
+            rows = (pair for begin in STRUCTURE for pair in beginning(transaction, begin))
             return read_structure(rows, self._known)
 
     def routing(self) -> RoutingTable:
@@ -168,8 +161,8 @@ class LiveFile:
         if self._routing is None:
             meta, found = self.meta(), self.structure()
             with self._open.begin() as transaction:
-                retired = json.loads(_get(transaction, RETIRED) or b"[]")
-                entries = {name: _entries_of(self, transaction, name) for name in found.tables}
+                retired = json.loads(get(transaction, RETIRED) or b"[]")
+                entries = {name: entries_of(self.begin, transaction, name) for name in found.tables}
             for kind, name in retired:
                 (found.maps if kind == "map" else found.tables).pop(name, None)
             states = {key: each for key, each in found.states.items() if key[0] in found.maps}
@@ -187,7 +180,7 @@ class LiveFile:
     def down(self) -> frozenset[StateKey]:
         """The relays that are said to be down."""
         with self._open.begin() as transaction:
-            return read_down(_get(transaction, DOWN))
+            return read_down(get(transaction, DOWN))
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -239,10 +232,10 @@ class LiveFile:
         try:
             self._open.reader_check()  # a program that was killed while it read keeps no pages
             with self._open.begin(write=True) as transaction:
-                meta = Meta.read(_get(transaction, META))
+                meta = Meta.read(get(transaction, META))
                 kept = _kept(transaction, rows, content.names)
                 changed = _replace(transaction, STRUCTURE, rows, kept)
-                _write_tables(transaction, content.routing, kept)
+                write_tables(transaction, content.routing, kept)
                 retired = [each.decode().split("\0") for each in kept if each[:4] in _RETIRE]
                 transaction.put(RETIRED, json.dumps(sorted(retired)).encode())
                 writes = meta.writes + 1
@@ -291,7 +284,7 @@ def _kept(
 ) -> set[bytes]:
     """The keys of rows that actions of before ask about, which mail may still be queued under."""
     kept: set[bytes] = set()
-    begins = tuple(_beginning(transaction, begin) for begin in STRUCTURE)
+    begins = tuple(beginning(transaction, begin) for begin in STRUCTURE)
     found = read_structure((pair for rows_of in begins for pair in rows_of), Known())
     for name, asking in found.actions.items():
         if name in names and key("action", name) not in rows:
@@ -308,7 +301,7 @@ def _replace(
     kept: Collection[bytes],
 ) -> bool:
     """Make the rows that begin so be those given and those kept; whether that changed any."""
-    before = {where: row for begin in begins for where, row in _beginning(transaction, begin)}
+    before = {where: row for begin in begins for where, row in beginning(transaction, begin)}
     gone = before.keys() - rows.keys() - set(kept)
     changed = {where: row for where, row in rows.items() if before.get(where) != row}
     for where in gone:
@@ -316,196 +309,3 @@ def _replace(
     for where, row in changed.items():
         transaction.put(where, row)
     return bool(gone or changed)
-
-
-def _write_tables(
-    transaction: lmdb.Transaction, routing: RoutingTable, kept: Collection[bytes]
-) -> None:
-    """Write what differs in the entries of all tables, and what is known of each."""
-    for name in _tables(transaction) - routing.tables.keys():
-        if key("table", name) not in kept:
-            for where, _ in list(_beginning(transaction, entry_key(name, ""))):
-                transaction.delete(where)
-            transaction.delete(key("known", name))
-    for name in routing.tables:
-        entries = routing.entries_of(name)
-        base = entries.base
-        if isinstance(base, _Entries) and base.table == name:
-            if not entries.over:
-                continue
-            _write_changes(transaction, name, entries.over)
-        else:
-            _write_all(transaction, name, entries)
-        transaction.put(key("known", name), _known_row(entries))
-
-
-def _write_changes(
-    transaction: lmdb.Transaction, table: str, changes: Mapping[str, EntryHop | None]
-) -> None:
-    for name, hop in changes.items():
-        where = _entry_key(table, name)
-        if hop is None:
-            transaction.delete(where)
-        else:
-            transaction.put(where, entry_row(hop, spelling.relay_url))
-
-
-def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
-    begin = entry_key(table, "")
-    with garbage.put_off():
-        wanted = _rows_of(begin, entries)
-        cursor = transaction.cursor()
-        if not cursor.set_range(begin):  # nothing stands behind: all can be appended
-            cursor.putmulti(wanted, append=True)
-            return
-        gone, changed = _differences(list(_beginning(transaction, begin)), wanted)
-        for where in gone:
-            transaction.delete(where)
-        transaction.cursor().putmulti(changed)
-
-
-def _rows_of(begin: bytes, entries: Mapping[str, EntryHop]) -> _Sorted:
-    # By name, as a server sends them: that is quicker than by key and row. To hash a next hop costs
-    # as much as all the rest, and a million entries share a few of them.
-    pairs = sorted(entries.items(), key=itemgetter(0))
-    hops = {id(hop): hop for _, hop in pairs}
-    spelt = {hop: entry_row(hop, spelling.relay_url) for hop in dict.fromkeys(hops.values())}
-    rows = {number: spelt[hop] for number, hop in hops.items()}
-    wanted = [(begin + name.encode(), rows[id(hop)]) for name, hop in pairs]
-    _check_length(max((len(where) for where, _ in wanted), default=0))
-    return wanted
-
-
-def _entry_key(table: str, name: str) -> bytes:
-    where = entry_key(table, name)
-    _check_length(len(where))
-    return where
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_KEY:
-        raise NotWritten(ValueError("a key is too long"))
-
-
-def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted]:
-    """The keys that go, and the rows that come or change, of two lists in order of their keys."""
-    gone: list[bytes] = []
-    changed: _Sorted = []
-    old = iter(before)
-    at = next(old, None)
-    for where, row in wanted:
-        while at is not None and at[0] < where:
-            gone.append(at[0])
-            at = next(old, None)
-        if at != (where, row):
-            changed.append((where, row))
-        if at is not None and at[0] == where:
-            at = next(old, None)
-    return gone + ([] if at is None else [at[0], *(each for each, _ in old)]), changed
-
-
-def _known_row(entries: TableEntries) -> bytes:
-    """What is known of all entries of a table, so that nobody has to look through them."""
-    digest = entries.digest
-    hops: Mapping[EntryHop, int] | None = entries.hops
-    if hops is not None and len(hops) > _MOST_HOPS:
-        hops = None
-    said = {
-        "digest": digest.to_bytes().hex(),
-        "hops": None if hops is None else {str(hop): n for hop, n in hops.items()},
-        "noted": {str(hop): n for hop, n in entries.noted.items()},
-    }
-    return json.dumps(said).encode()
-
-
-def _entries_of(file: LiveFile, transaction: lmdb.Transaction, table: str) -> TableEntries:
-    said = json.loads(_get(transaction, key("known", table)) or b"null")
-    if said is None:
-        raise NotLive
-    digest = EntriesDigest.from_bytes(bytes.fromhex(said["digest"]))
-    found = TableEntries(_Entries(file, table, digest.count), None, digest.count)
-    found.known.digest = digest
-    if said["hops"] is not None:
-        found.known.hops = _counts(said["hops"])
-    found.known.noted = _counts(said["noted"])
-    return found
-
-
-def _counts(said: Mapping[str, int]) -> Overlay[EntryHop, int]:
-    return Overlay({parse_entry_hop(hop): n for hop, n in said.items()})
-
-
-class _Entries(Mapping[str, EntryHop]):
-    """The entries of one table as the file has them."""
-
-    def __init__(self, file: LiveFile, table: str, length: int) -> None:
-        self.table = table
-        self._file = file
-        self._length = length
-
-    def __getitem__(self, name: str) -> EntryHop:
-        hop = self.get(name)
-        if hop is None:
-            raise KeyError(name)
-        return hop
-
-    def get(self, name: str, default: object = None) -> EntryHop | None:  # type: ignore[override]
-        """See `Mapping.get`."""
-        del default
-        with self._file.begin() as transaction:
-            row = _get(transaction, entry_key(self.table, name))
-        return None if row is None else read_entry(row)[0]
-
-    def __contains__(self, name: object) -> bool:
-        return self.get(str(name)) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return self._length
-
-    def items(self) -> ItemsView[str, EntryHop]:
-        """See `Mapping.items`; all are read at once."""
-        return self._all().items()
-
-    def values(self) -> ValuesView[EntryHop]:
-        """See `Mapping.values`; all are read at once."""
-        return self._all().values()
-
-    def _all(self) -> dict[str, EntryHop]:
-        begin = entry_key(self.table, "")
-        with self._file.begin() as transaction:
-            return {
-                where[len(begin) :].decode(): read_entry(row)[0]
-                for where, row in _beginning(transaction, begin)
-            }
-
-
-def _tables(transaction: lmdb.Transaction) -> set[str]:
-    """The tables that have entries here, those that routing no longer has as well."""
-    found: set[str] = set()
-    cursor = transaction.cursor()
-    at = cursor.set_range(entry_key("", "")[:-1])
-    while at:
-        kind, _, rest = bytes(cursor.key()).partition(b"\0")
-        if kind != b"to":
-            break
-        name = rest.partition(b"\0")[0]
-        found.add(name.decode())
-        at = cursor.set_range(b"to\0" + name + b"\1")
-    return found
-
-
-def _beginning(transaction: lmdb.Transaction, begin: bytes) -> Iterator[tuple[bytes, bytes]]:
-    cursor = transaction.cursor()
-    if cursor.set_range(begin):
-        for where, row in cursor:
-            if not bytes(where).startswith(begin):
-                return
-            yield bytes(where), bytes(row)
-
-
-def _get(transaction: lmdb.Transaction, where: bytes) -> bytes | None:
-    row = transaction.get(where)
-    return None if row is None else bytes(row)
