@@ -120,6 +120,8 @@ class Health:
         self._order = count()
         self._free_at = 0.0
         self._down: frozenset[tuple[str, str]] = frozenset()
+        self.turns = 0
+        """How often a relay has come to stand otherwise than before."""
 
     # --- what is in use ----------------------------------------------------------------------
 
@@ -273,6 +275,7 @@ class Health:
     def _turn(self, watched: _Watched, found: Found) -> None:
         if watched.state is not found.state:
             watched.state, watched.since = found.state, self._epoch()
+            self.turns += 1
         watched.cause, watched.reply = found.cause, found.reply
 
     def _refuse(self, watched: _Watched, reply: int | None) -> None:

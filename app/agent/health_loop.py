@@ -35,11 +35,13 @@ class Rhythm:
         measure_s: between two looks at what smtpd has in hand.
         sweep_s: between two looks for mail that waits for a relay that is down.
         again_s: until the program is told again, if it could not be.
+        news_s: between two words to those who want to know that a relay has turned.
     """
 
     measure_s: float = 15.0
     sweep_s: float = 5.0
     again_s: float = 5.0
+    news_s: float = 2.0
 
 
 class HealthLoop:
@@ -83,6 +85,10 @@ class HealthLoop:
         self._usable: set[str] = set()
         """Maps with a relay that the program picks."""
         self._to_look = asyncio.Event()
+        self._turned = asyncio.Event()
+        self._turns = 0
+        self.listeners: list[Callable[[], None]] = []
+        """Are told when a relay has become up or down: some turns together."""
         self._to_tell = asyncio.Event()
         self._to_tell.set()  # what an agent before us told is not known to be so
 
@@ -137,6 +143,7 @@ class HealthLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_always(group))
             group.create_task(self._tell_always())
+            group.create_task(self._say_always())
             group.create_task(self._rescheduler.run())
             group.create_task(self._sweep_always())
             group.create_task(self._measure_always())
@@ -146,6 +153,9 @@ class HealthLoop:
     async def _look_always(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._to_look.clear()
+            if self._health.turns != self._turns:
+                self._turns = self._health.turns
+                self._turned.set()
             for target in self._health.begin():
                 group.create_task(self._look_and_note(target))
             with contextlib.suppress(TimeoutError):
@@ -171,6 +181,14 @@ class HealthLoop:
         )
 
     # --- telling -----------------------------------------------------------------------------
+
+    async def _say_always(self) -> None:
+        while True:
+            await self._turned.wait()
+            self._turned.clear()
+            for listener in self.listeners:
+                listener()
+            await asyncio.sleep(self._rhythm.news_s)
 
     def _changed(self, _down: frozenset[tuple[str, str]]) -> None:
         self._to_tell.set()

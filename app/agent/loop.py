@@ -55,6 +55,10 @@ class Loop:
             group.create_task(self._tell_always())
             group.create_task(self._follow())
 
+    def tell_now(self) -> None:
+        """Look and tell as soon as can be: there is news."""
+        self._news.set()
+
     # --- asking ------------------------------------------------------------------------------
 
     async def _follow(self) -> None:

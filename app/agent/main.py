@@ -87,6 +87,8 @@ async def _run(settings: AgentSettings) -> None:
         watch = Watch(live.file.room, control)
     reporter = Reporter(generations, mta, memory, live, health, watch)
     loop = Loop(link, applier, reporter, memory)
+    if health is not None:
+        health.listeners.append(loop.tell_now)
     beside = [] if health is None else [_look_after(health, control, settings.unit)]
     beside += [] if watch is None else [watch.run()]
     try:

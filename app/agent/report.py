@@ -44,7 +44,7 @@ class Reporter:
         self._live = live
         self._health = health
         self._watch = watch
-        self._used = -1
+        self._used: tuple[int, dict[str, str]] | None = None
 
     async def look(self) -> Report:
         """What is to be seen now, without a word about pushes."""
@@ -77,9 +77,10 @@ class Reporter:
         if self._live is None or self._health is None:
             return []
         file = self._live.file
-        structure = file.meta().structure
-        if structure != self._used:
-            self._used = structure
+        # An entry may make another rule, which checks certificates otherwise, use a map.
+        used = (file.meta().writes, declared.cas)
+        if used != self._used:
+            self._used = used
             self._health.use(relays_in_use(file.routing(), declared.cas))
         return self._health.seen()[:MAX_LISTED]
 

@@ -1,0 +1,120 @@
+"""Failover from end to end: relays die and come back, and mail waits for none of that."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.mta.agents import table_program
+from tests.mta.agents.fleet import MTA, Fleet
+from tests.mta.agents.machine import PORT, A, B, Machine
+from tests.mta.bed.injector import Submission
+from tests.mta.bed.namespace import Namespace
+from tests.mta.bed.sinks import Delivery
+
+MAP = "/v1/relay-maps/pool"
+_LIMIT_S = 120
+_PROBES = count()
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with Namespace.open() as namespace:
+        table_program.install(namespace)
+        yield Machine.open(namespace, A, B)
+
+
+@pytest.fixture(scope="module")
+def fleet(machine: Machine) -> Fleet:
+    """An agent with what is shipped by default, and all mail over a map of two relays."""
+    fleet = Fleet.open(machine.namespace)
+    fleet.start_server()
+    fleet.enroll()
+    fleet.start_agent()
+    relays = [{"name": "first", "url": A.url()}, {"name": "second", "url": B.url()}]
+    fleet.good("PUT", MAP, {"policy": "failover", "relays": relays})
+    fleet.serve("map:pool")
+    return fleet
+
+
+def seen(fleet: Fleet, relay: str) -> dict[str, Any]:
+    """How the MTA sees a relay, as the server says."""
+    relays = fleet.good("GET", f"{MAP}/health")["relays"]
+    (found,) = (each["mtas"][0] for each in relays if each["relay"] == relay)
+    assert found["mta"] == MTA
+    return dict(found)
+
+
+def stands(fleet: Fleet, relay: str) -> tuple[str, str | None]:
+    """The health of a relay, and why it is so."""
+    found = seen(fleet, relay)
+    return found["health"], found["cause"]
+
+
+def until(fleet: Fleet, reached: Callable[[], bool], what: str) -> None:
+    """Wait for what the agent finds out by itself."""
+    limit = time.monotonic() + _LIMIT_S
+    while not reached():
+        assert time.monotonic() < limit, f"not {what}\n{fleet.log()[-3000:]}"
+        time.sleep(0.1)
+
+
+def send(machine: Machine, phase: str, n: int) -> None:
+    """Send so many messages, which must be taken at once."""
+    replies = machine.injector.send(
+        Submission(
+            f"{phase}-{next(_PROBES)}",
+            "s@sender.test",
+            "u@x.test",
+            PORT,
+            client=f"127.0.3.{i % 6 + 1}",
+        )
+        for i in range(n)
+    )
+    assert Counter(reply.stage for reply in replies) == {"accepted": n}
+
+
+def arrived(machine: Machine, phase: str, n: int) -> Counter[str]:
+    """Wait for the messages of a phase; how many of them each sink took."""
+
+    def is_of(delivery: Delivery) -> bool:
+        return delivery.probe.startswith(f"{phase}-")
+
+    taken = machine.sinks.wait_for(n, is_of, limit_s=_LIMIT_S)
+    assert len({each.probe for each in taken}) == len(taken) == n
+    return Counter(each.sink for each in taken)
+
+
+def resolved(fleet: Fleet) -> list[str]:
+    """The relays that mail goes to at this MTA, as the server says."""
+    question = {"recipient": "u@x.test", "sender": "s@sender.test", "client": "192.0.2.1"}
+    answer = fleet.good("POST", "/v1/resolve", {**question, "mta": MTA})
+    return [each["relay"] for each in answer["candidates"]]
+
+
+def test_the_second_takes_over_and_gives_back(machine: Machine, fleet: Fleet):
+    until(fleet, lambda: stands(fleet, "first") == ("up", None), "up")
+    pids = machine.pids()
+    send(machine, "before", 100)
+    assert arrived(machine, "before", 100) == {"a": 100}
+    # Nobody knows yet: what is sent now meets the one that died, and is tried again by its id.
+    machine.sinks.refuse("a")
+    send(machine, "dying", 200)
+    assert arrived(machine, "dying", 200) == {"b": 200}
+    until(fleet, lambda: stands(fleet, "first") == ("down", "refused"), "down")
+    assert stands(fleet, "second") == ("up", None)
+    assert resolved(fleet) == ["second"]
+    send(machine, "dead", 100)
+    assert arrived(machine, "dead", 100) == {"b": 100}
+    machine.sinks.accept("a")
+    until(fleet, lambda: stands(fleet, "first") == ("up", None), "up again")
+    assert resolved(fleet)[0] == "first"
+    send(machine, "after", 100)
+    assert arrived(machine, "after", 100) == {"a": 100}
+    machine.smtpd.wait_for_queue(0)
+    assert machine.pids() == pids
