@@ -344,3 +344,9 @@ def test_relays_are_found_by_every_address(one: World):
     assert [each.relay for each in one.health.at("2001:db8::1")] == ["a"]
     one.look(UP)
     assert one.health.at("2001:db8::1") == []
+
+
+def test_each_turn_is_counted_and_nothing_else(one: World):
+    one.look(UP, UP, REFUSED, REFUSED, REFUSED, UP, UP)
+    assert one.state() is RelayHealth.UP
+    assert one.health.turns == 3  # up, down, up again
