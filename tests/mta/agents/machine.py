@@ -25,12 +25,13 @@ B = Sink("b", "127.0.1.12", 26025)
 C = Sink("c", "127.0.1.13", 26025)
 
 
-def operator(*lines: str, include: str = INCLUDE) -> Settings:
-    """The operator's file: one listener, some lines, our include."""
+def operator(*lines: str, include: str = INCLUDE, patient: bool = False) -> Settings:
+    """The operator's file: one listener, some lines, our include; `patient` is as in Settings."""
     return Settings(
         listeners=(Listener(PORT, addresses=("127.0.0.1",)),),
         lines=lines,
         include=include,
+        patient=patient,
     )
 
 

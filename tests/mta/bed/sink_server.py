@@ -40,6 +40,7 @@ class Listening:
     replies: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     server: asyncio.Server | None = None
+    links: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def context(self) -> ssl.SSLContext | None:
         """Answer the TLS settings, if there is a certificate."""
@@ -62,13 +63,21 @@ class Listening:
             self.server.close()
             self.server = None
 
+    async def die(self) -> None:
+        """Refuse connections from now on, and end those that are open without a word."""
+        await self.close()
+        for link in self.links:
+            link.transport.abort()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
+        self.links.add(writer)
         try:
             await Session(self, reader, writer).run()
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             return  # the client went away, as clients may
         finally:
+            self.links.discard(writer)
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 writer.close()
                 await writer.wait_closed()
@@ -258,11 +267,15 @@ async def obey(sinks: dict[str, Listening], command: dict[str, Any]) -> object:
             sinks[sink.name] = sink
         case "close":
             await sinks[command["name"]].close()
+        case "die":
+            await sinks[command["name"]].die()
         case "reopen":
             await sinks[command["name"]].open()
         case "behave":
             sinks[command["name"]].replies = command["replies"]
             sinks[command["name"]].delay_s = command["delay_s"]
+        case "know":
+            sinks[command["name"]].logins = command["logins"]
         case other:
             raise ValueError(f"no such verb: {other}")
     return None

@@ -101,6 +101,10 @@ class Sinks:
         """Let a sink refuse connections."""
         self._ask.call("close", name=name)
 
+    def die(self, name: str) -> None:
+        """Let a sink refuse connections, and end its sessions without a word."""
+        self._ask.call("die", name=name)
+
     def accept(self, name: str) -> None:
         """Let a sink that refused connections take them again."""
         self._ask.call("reopen", name=name)
@@ -110,6 +114,10 @@ class Sinks:
     ) -> None:
         """Give a sink other replies and another delay before each; none means well-behaved."""
         self._ask.call("behave", name=name, replies=dict(replies or {}), delay_s=delay_s)
+
+    def know(self, name: str, logins: Mapping[str, str]) -> None:
+        """Give a sink other users and passwords."""
+        self._ask.call("know", name=name, logins=dict(logins))
 
     @property
     def taken(self) -> list[Delivery]:

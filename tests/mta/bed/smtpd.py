@@ -22,6 +22,15 @@ _CREDENTIALS = f"{WORKSPACE}/logins"
 _CERTIFICATE = f"{WORKSPACE}/listener"
 _LOCAL_MAIL = "local.bed.test"
 _DELAYED = ("host", "route", "source", "connector", "relay", "domain")
+_HASTE = (
+    # A pick is thrown away when 50 messages wait for its relay, and made again later: counts would
+    # then say how fast a sink is.
+    "mta limit task-hiwat 100000",
+    # It waits seconds between two connections to one place; here all places are ours.
+    *(f"mta limit conn-delay-{what} 0" for what in _DELAYED),
+    "mta limit reconn-delay-route 0",
+)
+"""One who refuses connections is then tried thousands of times in a second."""
 _LIMIT_S = 60
 _PAUSE_S = 0.02
 
@@ -55,6 +64,8 @@ class Settings:
     declarations: Sequence[str] = ()
     include: str = ""
     lines: Sequence[str] = ()
+    patient: bool = False
+    """Whether smtpd keeps its own pace: as on any machine, and slower."""
 
     def text(self) -> str:
         """Answer the smtpd.conf(5)."""
@@ -62,12 +73,7 @@ class Settings:
             f'pki listener cert "{_CERTIFICATE}.crt"',
             f'pki listener key "{_CERTIFICATE}.key"',
             f'smtp ciphers "{CIPHERS_6_8}"',
-            # A pick is thrown away when 50 messages wait for its relay, and made again later:
-            # counts would then say how fast a sink is.
-            "mta limit task-hiwat 100000",
-            # It waits seconds between two connections to one place; here all places are ours.
-            *(f"mta limit conn-delay-{what} 0" for what in _DELAYED),
-            "mta limit reconn-delay-route 0",
+            *([] if self.patient else _HASTE),
             f'table logins "file:{_CREDENTIALS}"',
             *self.declarations,
             *(line for listener in self.listeners for line in self._listen(listener)),
