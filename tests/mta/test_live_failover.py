@@ -9,15 +9,32 @@ from typing import Any
 import pytest
 
 from tests.mta.agents import table_program
+from tests.mta.agents.answers import answers
 from tests.mta.agents.fleet import MTA, Fleet
-from tests.mta.agents.machine import PORT, A, B, Machine
+from tests.mta.agents.machine import PORT, A, B, Machine, operator
 from tests.mta.bed.injector import Submission
 from tests.mta.bed.namespace import Namespace
 from tests.mta.bed.sinks import Delivery
+from tests.mta.bed.smtpd import LOG
 
 MAP = "/v1/relay-maps/pool"
 _LIMIT_S = 120
 _PROBES = count()
+
+# The agent, but that all that smtpd logs is kept.
+KEEPS_LOG = f"""
+from app.agent import supervise
+from app.cli import main as run
+
+class Keeping(supervise.Supervise):
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.listeners.append(lambda line: open({LOG!r}, "a").write(line + "\\n"))
+
+from app.agent import main
+main.Supervise = Keeping
+raise SystemExit(run(["agent"]))
+"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -26,7 +43,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def machine() -> Iterator[Machine]:
     with Namespace.open() as namespace:
         table_program.install(namespace)
-        yield Machine.open(namespace, A, B)
+        machine = Machine.open(namespace, A, B)
+        machine.smtpd.configure(operator(patient=True))
+        yield machine
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +54,7 @@ def fleet(machine: Machine) -> Fleet:
     fleet = Fleet.open(machine.namespace)
     fleet.start_server()
     fleet.enroll()
-    fleet.start_agent()
+    fleet.start_agent("-c", KEEPS_LOG)
     relays = [{"name": "first", "url": A.url()}, {"name": "second", "url": B.url()}]
     fleet.good("PUT", MAP, {"policy": "failover", "relays": relays})
     fleet.serve("map:pool")
@@ -103,7 +122,7 @@ def test_the_second_takes_over_and_gives_back(machine: Machine, fleet: Fleet):
     send(machine, "before", 100)
     assert arrived(machine, "before", 100) == {"a": 100}
     # Nobody knows yet: what is sent now meets the one that died, and is tried again by its id.
-    machine.sinks.refuse("a")
+    machine.sinks.die("a")
     send(machine, "dying", 200)
     assert arrived(machine, "dying", 200) == {"b": 200}
     until(fleet, lambda: stands(fleet, "first") == ("down", "refused"), "down")
@@ -118,3 +137,55 @@ def test_the_second_takes_over_and_gives_back(machine: Machine, fleet: Fleet):
     assert arrived(machine, "after", 100) == {"a": 100}
     machine.smtpd.wait_for_queue(0)
     assert machine.pids() == pids
+
+
+def findings(fleet: Fleet) -> list[tuple[str, str | None]]:
+    """The code of each finding about the map, and at which MTA."""
+    found = fleet.good("GET", "/v1/findings")["items"]
+    return [(each["code"], each["mta"]) for each in found]
+
+
+def test_where_all_are_down_health_is_ignored(machine: Machine, fleet: Fleet):
+    until(fleet, lambda: stands(fleet, "first")[0] == stands(fleet, "second")[0] == "up", "up")
+    pids = machine.pids()
+    assert findings(fleet) == []
+    machine.sinks.die("a")
+    machine.sinks.die("b")
+    both = [("down", "refused")] * 2
+    until(fleet, lambda: [stands(fleet, "first"), stands(fleet, "second")] == both, "down")
+    assert findings(fleet) == [("all-down", MTA)]
+    assert resolved(fleet) == ["first", "second"]
+    with answers(machine.namespace) as found:
+        send(machine, "nobody", 20)
+        until(fleet, lambda: len(found.relays()) >= 20, "asked")
+    assert {each.answer for each in found.relays()} == {A.url()}
+    machine.sinks.accept("a")
+    assert arrived(machine, "nobody", 20) == {"a": 20}
+    machine.sinks.accept("b")
+    until(fleet, lambda: stands(fleet, "second")[0] == "up", "up again")
+    until(fleet, lambda: findings(fleet) == [], "well")
+    assert machine.pids() == pids
+
+
+def test_a_relay_that_is_out_is_drained(machine: Machine, fleet: Fleet):
+    until(fleet, lambda: stands(fleet, "first")[0] == "up", "up")
+    machine.sinks.behave("a", delay_s=5.0)
+    send(machine, "draining", 20)
+    until(fleet, lambda: (seen(fleet, "first")["sessions"] or 0) > 0, "in a session")
+    fleet.good("PUT", f"{MAP}/relays/first/state", {"state": "out", "reason": "test"})
+    assert fleet.push()["state"] == "applied"
+    found = seen(fleet, "first")
+    assert (found["safe_to_delete"], found["quiet_since"]) == (False, None)
+    send(machine, "drained", 20)
+    assert arrived(machine, "drained", 20) == {"b": 20}
+    machine.sinks.behave("a")
+    taken = arrived(machine, "draining", 20)
+    assert taken["a"] > 0
+    until(fleet, lambda: seen(fleet, "first")["quiet_since"] is not None, "quiet")
+    found = seen(fleet, "first")
+    assert (found["sessions"], found["envelopes"]) == (0, 0)
+    until(fleet, lambda: seen(fleet, "first")["safe_to_delete"] is True, "safe to delete")
+    fleet.good("DELETE", f"{MAP}/relays/first")
+    assert fleet.push()["state"] == "applied"
+    send(machine, "deleted", 20)
+    assert arrived(machine, "deleted", 20) == {"b": 20}

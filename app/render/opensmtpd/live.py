@@ -25,9 +25,16 @@ from app.routing.rule import Reject
 
 WALK = "walk"
 PROGRAM = "relaymap"
-TASKS = 1_000_000
-"""Messages that may wait for one relay. At 50, smtpd's own limit, it throws the pick of a relay
-away and asks again later, which bends every ratio (mta.c)."""
+LIMITS = (
+    # Messages that may wait for one relay. At 50, smtpd's own limit, it throws the pick of a relay
+    # away and asks again later, which bends every ratio.
+    "mta limit task-hiwat 1000000",
+    # It remembers a route that once led to a relay for as long as this says, 5 s by itself, and
+    # tries it anew just then. While it remembers, a refused connection counts for nothing: what
+    # waits for a relay that died at work would wait until that is back, and go nowhere else.
+    "mta limit conn-delay-route 0",
+)
+"""What smtpd must do otherwise than by itself (mta.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +156,7 @@ def _conf(
     if len({line.split('"')[1] for line in lines}) < len(lines):
         raise Unwritable("name of an action")
     blocks = (
-        [f"mta limit task-hiwat {TASKS}"], tables, lines, [str(s) for s in stones], _walk(actions)
+        list(LIMITS), tables, lines, [str(s) for s in stones], _walk(actions)
     )  # fmt: skip
     text = HEAD + "".join(
         "\n" + "".join(f"{line}\n" for line in block) for block in blocks if block
