@@ -2,46 +2,19 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.mta.agents.fleet import AGENT_LOG, MTA, PORT, Fleet
+from tests.mta.agents.fleet import Fleet
 from tests.mta.agents.machine import A, B, Machine, operator
 from tests.mta.agents.systemd import Systemd, UnitFailed
+from tests.mta.agents.units import DOCUMENTED, STATE_DIR, units
 from tests.mta.bed.namespace import Namespace
-from tests.mta.bed.smtpd import CONF
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTED = ROOT / "docs/systemd"
 UNITS = ("relaymap.service", "relaymap-agent.service")
-STATE_DIR = "/var/lib/relaymap-agent"
 SMTPD = "/run/bed/smtpd-unit"
-
-# What a test must say otherwise: where the code is, and where the other parts are. The code may be
-# in /tmp, of which the unit has one of its own: it is shown there, to be read.
-CODE = " ".join(dict.fromkeys(map(str, (ROOT, sys.prefix))))
-AGENT_HERE = f"""\
-[Service]
-ExecStart=
-ExecStart={sys.executable} -m app agent
-WorkingDirectory={ROOT}
-BindReadOnlyPaths={CODE}
-ProtectHome=read-only
-StandardError=append:{AGENT_LOG}
-Environment=RELAYMAP_AGENT_SERVER=http://127.0.0.1:{PORT} RELAYMAP_AGENT_MTA={MTA}
-Environment=RELAYMAP_AGENT_TOKEN_FILE=/run/agent/agent.token RELAYMAP_AGENT_SMTPD_CONF={CONF}
-"""
-# As Debian's, but for the file; and its start fails where mail would go to the second sink.
-OPENSMTPD = f"""\
-[Unit]
-After=network.target
-[Service]
-Type=forking
-ExecStart={SMTPD} -f {CONF}
-"""
+# Its start fails where mail would go to the second sink.
 SCRIPT = f"""\
 #!/bin/sh
 grep -q {B.address} {STATE_DIR}/live/relaymap.conf && exit 1
@@ -60,10 +33,8 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def systemd(machine: Machine) -> Iterator[Systemd]:
-    units = {name: (DOCUMENTED / name).read_text("utf-8") for name in UNITS}
-    units |= {"opensmtpd.service": OPENSMTPD, "relaymap-agent.service.d/here.conf": AGENT_HERE}
     try:
-        opened = Systemd.open(machine.namespace, units)
+        opened = Systemd.open(machine.namespace, units(*UNITS, smtpd=SMTPD))
     except UnitFailed as failed:
         pytest.skip(f"systemd does not come up in a container here: {failed}")
     yield opened

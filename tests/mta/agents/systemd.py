@@ -93,11 +93,15 @@ class Systemd:
 
     def ctl(self, *words: str) -> str:
         """What systemctl answers."""
+        return self.run("systemctl", *words)
+
+    def run(self, *argv: str) -> str:
+        """What a command in the container prints; nothing before systemd is there."""
         found = self._first_process()
         if found is None:
             return ""
-        argv = ["nsenter", f"--target={found}", "-m", "-p", "-C", "-r", "systemctl", *words]
-        return self.namespace.run(argv, check=False).stdout.strip()
+        enter = ["nsenter", f"--target={found}", "-m", "-p", "-C", "-r"]
+        return self.namespace.run([*enter, *argv], check=False).stdout.strip()
 
     def shown(self, unit: str, what: str) -> str:
         """One property of a unit."""

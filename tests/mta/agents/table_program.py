@@ -26,14 +26,30 @@ def install(namespace: Namespace) -> None:
     for package in ("routing", "table_program"):
         _copy(_ROOT / "app" / package, target / "app" / package)
     for name in ("idna", "lmdb"):
-        found = importlib.util.find_spec(name)
-        assert found is not None
-        assert found.origin is not None
-        _copy(Path(found.origin).parent, target / name)
+        _copy(_found(name), target / name)
     namespace.run(["chmod", "-R", "a+rX", str(_INSIDE)])
     program = namespace.outside(Path("/usr/libexec/opensmtpd", NAME))
     program.write_text(wrapper(_python(namespace), _INSIDE), "ascii")
     program.chmod(0o755)
+
+
+def make_opt(namespace: Namespace, place: str) -> None:
+    """Put ours where the documentation has it, as far as its command needs it to be installed."""
+    namespace.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/opt"])
+    namespace.run([str(_python(namespace)), "-m", "venv", "--without-pip", place])
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = namespace.outside(Path(place, "lib", version, "site-packages"))
+    _copy(_ROOT / "app", packages / "app")
+    for name in ("idna", "lmdb"):
+        _copy(_found(name), packages / name)
+    namespace.run(["chmod", "-R", "a+rX", place])
+
+
+def _found(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
 
 
 def _python(namespace: Namespace) -> Path:
