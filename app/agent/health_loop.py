@@ -36,12 +36,14 @@ class Rhythm:
         sweep_s: between two looks for mail that waits for a relay that is down.
         again_s: until the program is told again, if it could not be.
         news_s: between two words to those who want to know that a relay has turned.
+        late_s: after a relay is back, for so long mail may still fail that had met it before.
     """
 
     measure_s: float = 15.0
     sweep_s: float = 5.0
     again_s: float = 5.0
     news_s: float = 2.0
+    late_s: float = 60.0
 
 
 class HealthLoop:
@@ -82,6 +84,8 @@ class HealthLoop:
         self._rescheduler = Rescheduler(smtpctl, self._tries, clock=time.monotonic)
         self._draining = Draining(self._health, self._tries, epoch=time.time)
         self._told: frozenset[tuple[str, str]] = frozenset()
+        self._back: dict[tuple[str, str], float] = {}
+        """Relays that were down of late, with when they came back."""
         self._usable: set[str] = set()
         """Maps with a relay that the program picks."""
         self._to_look = asyncio.Event()
@@ -216,6 +220,7 @@ class HealthLoop:
         self._sweep()
         for relay in filter(None, map(self._health.relay, sorted(before - down))):
             event("relay-up", relay_map=relay.relay_map, relay=relay.relay)
+            self._back[relay.name] = time.monotonic()
             places = self._health.places(relay)
             await self._rescheduler.resume(places)
             self._rescheduler.hurry(places)
@@ -226,6 +231,20 @@ class HealthLoop:
         while True:
             await asyncio.sleep(self._rhythm.sweep_s)
             self._sweep()
+            await self._sweep_late()
+
+    async def _sweep_late(self) -> None:
+        """Hurry what met a relay before it came back: smtpd gives up on it some time after that."""
+        ends = time.monotonic() - self._rhythm.late_s
+        self._back = {
+            name: since
+            for name, since in self._back.items()
+            if since > ends and name not in self._told
+        }
+        for relay in filter(None, map(self._health.relay, tuple(self._back))):
+            places = self._health.places(relay)
+            if self._rescheduler.hurry(places):
+                await self._rescheduler.resume(places)
 
     def _sweep(self) -> None:
         """Hurry what waits for a relay that is down and could go elsewhere."""
