@@ -1,5 +1,6 @@
 """Live mode under a real systemd: a confined agent, and smtpd and journald in their own units."""
 
+import contextlib
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from tests.mta.agents import table_program
 from tests.mta.agents.fleet import MTA, Fleet
 from tests.mta.agents.machine import PORT, A, B, Machine, operator
 from tests.mta.agents.systemd import Systemd, UnitFailed
-from tests.mta.agents.units import STATE_DIR, journal, units
+from tests.mta.agents.units import DOCUMENTED, STATE_DIR, journal, units
+from tests.mta.bed.channel import ScriptFailed
 from tests.mta.bed.injector import Submission
 from tests.mta.bed.namespace import Namespace
 
@@ -19,6 +21,8 @@ OURS = "/opt/relaymap"
 PROGRAM = "/usr/libexec/opensmtpd/table-relaymap"
 MAP = "/v1/relay-maps/pool"
 _LIMIT_S = 120
+DROP_IN = "[Service]\nRestart=on-failure\n"
+"""As the guide has it: Debian's unit does not start smtpd again."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -56,6 +60,7 @@ def test_the_program_is_installed_only_where_smtpd_gets_to_it(machine: Machine):
 @pytest.fixture(scope="module")
 def systemd(machine: Machine) -> Iterator[Systemd]:
     found = units("relaymap-agent.service") | journal(machine.namespace)
+    found["opensmtpd.service.d/restart.conf"] = DROP_IN
     try:
         opened = Systemd.open(machine.namespace, found)
         opened.ctl("start", "systemd-journald-dev-log.socket")
@@ -152,3 +157,18 @@ def test_what_smtpd_logs_is_heard_from_the_journal(
     machine.sinks.accept("a")
     until(fleet, lambda: health() == ("up", None), "up again")
     assert machine.goes_to("x.test") == "a"
+
+
+def test_the_unit_starts_smtpd_again_once_its_program_has_ended(
+    machine: Machine, systemd: Systemd, fleet: Fleet
+):
+    assert DROP_IN.replace("\n", "\\n") in (DOCUMENTED / "README.md").read_text("utf-8")
+    before = systemd.shown("opensmtpd.service", "MainPID")
+    # Inside, where the processes of the container are seen; the shell's own words are another.
+    machine.namespace.run(["sh", "-c", "kill -9 $(pgrep -f '[l]ibexec/opensmtpd/table-relaymap')"])
+    with contextlib.suppress(ScriptFailed):  # smtpd ends when it asks
+        machine.goes_to("x.test")
+    systemd.until(lambda: systemd.shown("opensmtpd.service", "MainPID") not in {before, "0"})
+    machine.wait_until_taken("x.test")
+    assert systemd.shown("opensmtpd.service", "ActiveState") == "active"
+    fleet.until(lambda: fleet.state() == "live")
