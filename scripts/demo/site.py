@@ -65,8 +65,8 @@ class Site:
                     # and may then let its mail wait for 10 s: a single one stays.
                     "mta limit max-conn-per-relay 1",
                     "mta limit session-mail-max 100000",
-                    # Of the bed's: without any pause smtpd tries a dead relay for ever.
-                    "mta limit conn-delay-route 1",
+                    # Without any pause smtpd tries a dead relay for ever.
+                    "mta limit conn-delay-relay 1",
                 ),
                 include=f"{AGENT_STATE}/live/relaymap.conf",
             )

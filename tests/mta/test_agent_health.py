@@ -173,6 +173,7 @@ def test_an_envelope_is_tried_again_by_its_id_and_no_other(machine: Machine):
     machine.agent.call("schedule", envelope=chosen)
     machine.agent.call("schedule", envelope=chosen)  # it may be gone by now
     machine.smtpd.wait_for_queue(2)
+    machine.smtpd.wait_for_log('result="Ok"')  # what is said comes a moment later
     delivered = [told for told in machine.told() if isinstance(told, Delivered)]
     assert [told.envelope for told in delivered] == [chosen]
     assert delivered[0].port == A.port
