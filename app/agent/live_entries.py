@@ -11,9 +11,10 @@ from app.render.opensmtpd import spelling
 from app.routing.entries import EntriesDigest, TableEntries
 from app.routing.errors import ControlError
 from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, read_entry
-from app.routing.next_hop import EntryHop, parse_entry_hop
+from app.routing.next_hop import EntryHop, ViaMap, parse_entry_hop
 from app.routing.overlay import Overlay
 from app.routing.routing_table import RoutingTable
+from app.routing.table import Table
 
 _Sorted = list[tuple[bytes, bytes]]
 
@@ -149,6 +150,15 @@ def entries_of(begin: Begin, transaction: lmdb.Transaction, table: str) -> Table
         found.known.hops = _counts(said["hops"])
     found.known.noted = _counts(said["noted"])
     return found
+
+
+def maps_of(transaction: lmdb.Transaction, name: str, table: Table | None) -> frozenset[str]:
+    """The relay maps that a table leads to, by its entries or by its default."""
+    said = json.loads(get(transaction, key("known", name)) or b"{}")
+    hops = {parse_entry_hop(hop) for hop in said.get("noted", {})}
+    if table is not None and table.default is not None:
+        hops.add(table.default)
+    return frozenset(hop.name for hop in hops if isinstance(hop, ViaMap))
 
 
 def _counts(said: Mapping[str, int]) -> Overlay[EntryHop, int]:

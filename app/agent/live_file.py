@@ -17,7 +17,7 @@ from pathlib import Path
 import lmdb
 
 from app.agent import durable
-from app.agent.live_entries import beginning, entries_of, get, write_tables
+from app.agent.live_entries import beginning, entries_of, get, maps_of, write_tables
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
 from app.routing.errors import ControlError
@@ -38,6 +38,7 @@ from app.routing.live_file import (
     structure_rows,
 )
 from app.routing.names import IPAddress
+from app.routing.next_hop import ViaTable
 from app.routing.routing_table import RoutingTable, StateKey
 
 _Sorted = list[tuple[bytes, bytes]]
@@ -101,7 +102,8 @@ class LiveFile:
         self._group = group
         self._environment: lmdb.Environment | None = None
         self._known = Known()
-        self._routing: RoutingTable | None = None
+        self._routing: tuple[int, RoutingTable] | None = None
+        """Of how many writes it is, since two threads may ask while a third writes."""
 
     def open(self) -> None:
         """Make what is missing, and make it readable to the MTA.
@@ -158,8 +160,9 @@ class LiveFile:
         Raises:
             NotLive: it is none that an agent wrote.
         """
-        if self._routing is None:
-            meta, found = self.meta(), self.structure()
+        meta, known = self.meta(), self._routing
+        if known is None or known[0] != meta.writes:
+            found = self.structure()
             with self._open.begin() as transaction:
                 retired = json.loads(get(transaction, RETIRED) or b"[]")
                 entries = {name: entries_of(self.begin, transaction, name) for name in found.tables}
@@ -167,11 +170,12 @@ class LiveFile:
                 (found.maps if kind == "map" else found.tables).pop(name, None)
             states = {key: each for key, each in found.states.items() if key[0] in found.maps}
             entries = {name: each for name, each in entries.items() if name in found.tables}
-            self._routing = RoutingTable(
+            made = RoutingTable(
                 meta.revision, found.maps, states, found.tables, entries, found.rules,
                 found.credentials,
             )  # fmt: skip
-        return self._routing
+            known = self._routing = (meta.writes, made)
+        return known[1]
 
     def begin(self) -> lmdb.Transaction:
         """A look at what is there now."""
@@ -228,7 +232,6 @@ class LiveFile:
             )
         )
         _read_back(rows, content)
-        self._routing = None
         try:
             self._open.reader_check()  # a program that was killed while it read keeps no pages
             with self._open.begin(write=True) as transaction:
@@ -291,6 +294,9 @@ def _kept(
             kept.add(key("action", name))
             kind, _, what = str(asking.to).partition(":")
             kept.add(key(kind, what))
+            if isinstance(asking.to, ViaTable) and key(kind, what) not in rows:
+                maps = maps_of(transaction, what, found.tables.get(what))
+                kept.update(key("map", each) for each in maps if each in found.maps)
     return kept - rows.keys()
 
 
