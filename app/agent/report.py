@@ -1,18 +1,21 @@
 """What the agent sees of its MTA, as the report that the server gets."""
 
 import asyncio
+import logging
 
 from app.agent import addresses
 from app.agent.control import NotServing
 from app.agent.generations import Generations, Origin, Staged
 from app.agent.health_loop import HealthLoop
 from app.agent.in_use import relays_in_use
+from app.agent.live_file import NotWritten
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD, Unanswered
 from app.agent.operator_file import Declared
 from app.agent.prepare_live import LivePreparer
 from app.agent.process import Identity
 from app.agent.watch import Watch
+from app.observe import event
 from app.render.opensmtpd.live import walk_of
 from app.routing.live_file import Meta
 from app.wire import (
@@ -154,7 +157,10 @@ class Reporter:
         started = self._memory.now.started
         found = addresses.of_host()
         if self._live is not None:
-            await asyncio.to_thread(self._live.file.notice, found)
+            try:
+                await asyncio.to_thread(self._live.file.notice, found)
+            except NotWritten as error:  # a full disk must not end the agent; the next look is soon
+                event("addresses-not-noticed", logging.WARNING, reason=str(error))
         elif started is not None and await self._mta.is_process(started.process):
             found = started.addresses
         return [str(address) for address in found]
