@@ -9,7 +9,7 @@ from app.agent.process import Identity
 from app.render.generation import Generation, Secret, Target
 from app.render.opensmtpd.expressible import live_reasons
 from app.render.opensmtpd.live import Static, action_text, render_live, walk_of
-from app.render.opensmtpd.tombstones import actions_of
+from app.render.opensmtpd.tombstones import actions_of, may_not_log_in
 from app.routing.decision import Fixed, assign, needed
 from app.routing.delta import done, read_delta
 from app.routing.errors import ControlError, NotExpressible
@@ -109,7 +109,10 @@ class LivePreparer:
         slots = assign(structure.slots, table)
         actions = needed(table, slots)
         have, walk = actions_of(old), set(walk_of(old))
-        enough = bool(walk) and all(
+        # A fixed action hands a password to the host that it names, whoever that label is for now.
+        given = {label: table.credentials[label] for label in secrets}
+        barred = may_not_log_in(have, given) - actions.keys()
+        enough = bool(walk and not barred) and all(
             name in walk and name in have and have[name].text == action_text(action)
             for name, action in actions.items()
         )
@@ -128,6 +131,8 @@ class LivePreparer:
         )
 
         def render(made_for: Target) -> Static:
-            return render_live(table, slots, made_for, before.values())
+            # What is barred goes at once: new mail for it is asked to come again until all is done.
+            ready = (each for name, each in before.items() if name not in barred)
+            return render_live(table, slots, made_for, ready)
 
         return Lacking(content, enough, tuple(before.values()), render)

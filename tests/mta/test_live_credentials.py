@@ -156,3 +156,31 @@ def test_a_host_that_a_login_no_longer_is_for_gets_none(machine: Machine, fleet:
     assert [each for each in found.all() if each.table == CREDENTIALS and each.answer] == []
     assert "late" not in {each.probe for each in machine.sinks.taken}
     assert len(machine.smtpd.queue()) == 1
+
+
+def test_a_fixed_action_is_asked_for_anew_before_a_password_for_other_hosts_is_given(
+    machine: Machine, fleet: Fleet
+):
+    """It names its host, and the program knows the label alone: so smtpd must not have it."""
+    login(fleet, NEW, KEPT.address, "elsewhere.test")
+    rule = {
+        "match": {"clients": ["any"], "recipients": ["x.test"]},
+        "action": {"kind": "relay", "via": KEPT.url("tls+auth", "lab"), "tls_verify": False},
+    }
+    fleet.good("PUT", "/v1/rules/out", rule)
+    assert fleet.push()["state"] == "applied"
+    machine.smtpd.hold()
+    send(machine, "fixed")
+    other = KEPT.url("tls+auth", "lab").replace(KEPT.address, "elsewhere.test")
+    fleet.good("PUT", MAP, {"relays": [{"name": "other", "url": other}]})
+    fleet.good("PUT", "/v1/rules/out", rule | {"action": rule["action"] | {"via": "map:pool"}})
+    assert fleet.push()["state"] == "applied"
+    login(fleet, NEW, "elsewhere.test")
+    push = fleet.push()
+    assert (push["state"], push["mtas"][0]["reload"]) == ("applied", "restart"), push
+    asked = f'"{KEPT.url("smtp+tls", "lab")}"'
+    conf = machine.namespace.outside("/run/agent/live/relaymap.conf")
+    assert asked not in conf.read_text()
+    live_again = fleet.push()
+    assert live_again["mtas"][0]["reload"] != "restart"
+    assert "fixed" not in {each.probe for each in machine.sinks.taken}

@@ -185,6 +185,27 @@ def read_tombstone(stone: Tombstone) -> tuple[Delivery, list[RelayURL]]:
     return delivery, urls
 
 
+def may_not_log_in(
+    actions: Mapping[str, RenderedAction], credentials: Mapping[str, Credential]
+) -> frozenset[str]:
+    """The actions that would take a password to where its credential does not allow it today.
+
+    Those whose credential is gone are not among them: there is no password that they could take.
+    """
+    found = set()
+    for name, action in actions.items():
+        try:
+            delivery, urls = read_tombstone(Tombstone(name, action.text, action.relays, 0))
+        except Unreadable:
+            continue
+        verified = delivery.tls is not False
+        for url in urls:
+            known = url.credential in credentials
+            if known and not may_log_in(credentials, url, verified=verified):
+                found.add(name)
+    return frozenset(found)
+
+
 def tombstone_labels(tombstones: Iterable[RenderedTombstone]) -> frozenset[str]:
     """The credential labels that retired actions may still ask for.
 
