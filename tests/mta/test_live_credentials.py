@@ -163,17 +163,15 @@ def test_a_fixed_action_is_asked_for_anew_before_a_password_for_other_hosts_is_g
 ):
     """It names its host, and the program knows the label alone: so smtpd must not have it."""
     login(fleet, NEW, KEPT.address, "elsewhere.test")
-    rule = {
-        "match": {"clients": ["any"], "recipients": ["x.test"]},
-        "action": {"kind": "relay", "via": KEPT.url("tls+auth", "lab"), "tls_verify": False},
-    }
+    action = {"kind": "relay", "via": KEPT.url("tls+auth", "lab"), "tls_verify": False}
+    rule = {"match": {"clients": ["any"], "recipients": ["x.test"]}, "action": action}
     fleet.good("PUT", "/v1/rules/out", rule)
     assert fleet.push()["state"] == "applied"
     machine.smtpd.hold()
     send(machine, "fixed")
     other = KEPT.url("tls+auth", "lab").replace(KEPT.address, "elsewhere.test")
     fleet.good("PUT", MAP, {"relays": [{"name": "other", "url": other}]})
-    fleet.good("PUT", "/v1/rules/out", rule | {"action": rule["action"] | {"via": "map:pool"}})
+    fleet.good("PUT", "/v1/rules/out", rule | {"action": action | {"via": "map:pool"}})
     assert fleet.push()["state"] == "applied"
     login(fleet, NEW, "elsewhere.test")
     push = fleet.push()
