@@ -9,6 +9,7 @@ has written nothing, and no reader has to repair anything.
 """
 
 import json
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import lmdb
 
 from app.agent import durable
 from app.agent.live_entries import beginning, entries_of, get, maps_of, write_tables
+from app.observe import event
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
 from app.routing.errors import ControlError
@@ -116,11 +118,9 @@ class LiveFile:
             os.chown(directory, -1, self._group)
             directory.chmod(mode)
         try:
-            self._environment = lmdb.open(
-                str(self.directory), map_size=MAP_BYTES, mode=_DATA_MODE, readahead=False
-            )
+            self._environment = self._opened()
             with self._environment.begin(write=True) as transaction:
-                if transaction.get(META) is None:
+                if get(transaction, META) is None:
                     transaction.put(META, Meta().row())
         except lmdb.Error as error:
             raise NotWritten(error) from error
@@ -128,6 +128,25 @@ class LiveFile:
             os.chown(self.directory / name, -1, self._group)
             (self.directory / name).chmod(mode)
         durable.sync_directory(self.directory)
+
+    def _opened(self) -> lmdb.Environment:
+        """The file; one that nobody of ours wrote is set aside, and the next push writes it anew.
+
+        Raises:
+            lmdb.Error: the disk refuses.
+        """
+        try:
+            environment = _open_at(self.directory)
+        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError):
+            event("live-file-set-aside", logging.ERROR)
+        else:
+            if _is_ours(environment):
+                return environment
+            environment.close()
+            event("live-file-set-aside", logging.ERROR)
+        (self.directory / "data.mdb").replace(self.directory / "set-aside.mdb")
+        (self.directory / "lock.mdb").unlink(missing_ok=True)
+        return _open_at(self.directory)
 
     def close(self) -> None:
         """Leave the file."""
@@ -255,6 +274,19 @@ class LiveFile:
         except (lmdb.Error, NotLive) as error:
             raise NotWritten(error) from error
         return meta
+
+
+def _open_at(directory: Path) -> lmdb.Environment:
+    return lmdb.open(str(directory), map_size=MAP_BYTES, mode=_DATA_MODE, readahead=False)
+
+
+def _is_ours(environment: lmdb.Environment) -> bool:
+    with environment.begin() as transaction:
+        row = get(transaction, META)
+    try:
+        return row is None or Meta.read(row) is not None
+    except NotLive:
+        return False
 
 
 def _read_back(rows: Mapping[bytes, bytes], content: Content) -> None:

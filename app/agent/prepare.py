@@ -178,7 +178,9 @@ class Preparer:
     ) -> Prepared:
         """What is to be written, and the generation that it takes if smtpd lacks an action."""
         self._at("render")
-        lacking = live.prepare(wanted, table, secrets, place.old, self._target(place))
+        lacking = await asyncio.to_thread(
+            live.prepare, wanted, table, secrets, place.old, self._target(place)
+        )
         settled = not (place.drifted or place.left) and await live.is_asked(place.running)
         if lacking.enough and settled:
             same = live.file.meta().model_digest == wanted.model_digest

@@ -287,7 +287,10 @@ def relay_for(
     hop: EntryHop | None = asking.to if isinstance(asking.to, ViaMap) else None
     if isinstance(asking.to, ViaTable) and asking.to.name in table.tables:
         name = asking.to.name
-        hop = look_up_domain(table.tables[name], table.entries[name], domain)
+        found = table.tables[name]
+        # Made anew on another key, it says nothing about mail that was queued before.
+        if found.key is TableKey.RECIPIENT_DOMAIN:
+            hop = look_up_domain(found, table.entries[name], domain)
     if isinstance(hop, RelayURL):
         return hop if may_log_in(table.credentials, hop, verified=asking.verified) else None
     if not isinstance(hop, ViaMap) or hop.name not in table.maps:

@@ -373,5 +373,7 @@ _TAKE: dict[str, Callable[[Structure, str, Any], None]] = {
 def _asking(said: dict[str, Any], slots: Mapping[str, Mapping[int, str]]) -> Asking:
     kind, _, name = said["to"].partition(":")
     to = ViaMap(name) if kind == "map" else ViaTable(name)
-    relay = None if said["slot"] is None else slots.get(name, {}).get(said["slot"], "")
+    # A map that hashes no more when mail comes in picks for what it hashed before as for all else.
+    hashed = said["slot"] is not None and name in slots
+    relay = slots[name].get(said["slot"], "") if hashed else None
     return Asking(to, relay, said["verified"])

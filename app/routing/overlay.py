@@ -120,7 +120,7 @@ class Overlay(Mapping[K, V]):
 def _whole(base: Mapping[K, V], over: Mapping[K, V | None]) -> Mapping[K, V]:
     if not over:
         return base
-    whole = dict(base)
+    whole = dict(base.items())  # without a look-up for each
     for key, value in over.items():
         if value is None:
             whole.pop(key, None)

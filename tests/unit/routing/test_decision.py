@@ -32,6 +32,7 @@ from app.routing.resolve import resolve
 from app.routing.route import Draw, MxNeeded, NeverDelivered, Rejected, Route, TryAgain, Unrouted
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Reject
+from app.routing.table import Table, TableKey
 from tests.unit.render.opensmtpd.samples import TARGET
 from tests.unit.routing.strategies import envelopes, routings
 
@@ -188,6 +189,14 @@ def test_mail_of_a_slot_goes_to_its_relay_and_else_where_all_of_that_slot_goes()
 def test_what_routing_has_no_more_leads_nowhere():
     assert picked(RoutingTable()) is None
     assert picked(RoutingTable(), Asking(ViaTable("none"))) is None
+
+
+@pytest.mark.parametrize("key", [TableKey.RECIPIENT_DOMAIN, TableKey.SENDER_DOMAIN])
+def test_a_table_made_anew_on_another_key_says_nothing_about_mail_of_before(key: TableKey):
+    hop = parse_relay_url("smtp://keyed.test")
+    table = RoutingTable(tables={"t": Table("t", key)}, entries={"t": {"x.test": hop}})
+    wanted = "keyed.test" if key is TableKey.RECIPIENT_DOMAIN else None
+    assert picked(table, Asking(ViaTable("t"))) == wanted
 
 
 @pytest.mark.parametrize(
