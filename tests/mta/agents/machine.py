@@ -146,15 +146,8 @@ class Machine:
             return False
 
     def pids(self) -> list[int]:
-        """Answer the pids of all processes of smtpd, but those that only answer the agent."""
-        found = []
-        for pid in self.namespace.pids():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if name == "smtpd" and not {b"-h", b"-n"} & set(words):
-                    found.append(pid)
-        return found
+        """Answer the pids of all processes of smtpd."""
+        return self.smtpd.pids()
 
     def end_smtpd(self) -> None:
         """End smtpd behind the agent's back, and wait until all of it is gone."""

@@ -277,11 +277,16 @@ class Smtpd:
         return ports
 
     def pids(self) -> list[int]:
-        """Answer the pids of all processes of the daemon, as seen from outside; the first first."""
+        """Answer the pids of all processes of the daemon, as seen from outside; the first first.
+
+        One that only says its version, or checks a file, is no part of it.
+        """
         found = []
         for pid in self.namespace.pids():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "smtpd":
+                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if name == "smtpd" and not {b"-h", b"-n"} & set(words):
                     found.append(pid)
         return found
 
