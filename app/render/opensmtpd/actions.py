@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.render.opensmtpd import spelling
 from app.render.opensmtpd.criteria import table_name
+from app.routing.decision import Options
 from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.relay_url import RelayURL
@@ -80,7 +81,7 @@ def relay_line(
     urls = relays(table, hop)
     labels = frozenset(url.credential for url in urls if url.credential is not None)
     relay_map = hop.name if isinstance(hop, ViaMap) else None
-    words = ["relay", *_host(hop), *_auth(labels), *_tls(action, urls), *_identity(action)]
+    words = ["relay", *_host(hop), *_auth(labels), *_tls(action, urls), *identity(action)]
     if action.ttl_s is not None:
         words.append(f"ttl {int(action.ttl_s)}s")  # last: smtpd.conf(5) takes nothing after it
     suffix = f"-{hop_digest(hop)}" if over_table else ""
@@ -115,7 +116,8 @@ def _tls(action: RelayAction, urls: tuple[RelayURL, ...]) -> Iterator[str]:
             yield f"ca {spelling.pki_name(action.ca)}"
 
 
-def _identity(action: RelayAction) -> Iterator[str]:
+def identity(action: RelayAction | Options) -> Iterator[str]:
+    """The words of an action about who smtpd is to its relays; of a rule, or of a fixed action."""
     if action.certificate is not None:
         yield f"pki {spelling.pki_name(action.certificate)}"
     if action.sources:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.render.generation import File, Generation, Target
 from app.render.opensmtpd import spelling
-from app.render.opensmtpd.actions import message_of
+from app.render.opensmtpd.actions import identity, message_of
 from app.render.opensmtpd.expressible import live_reasons
 from app.render.opensmtpd.limits import MAX_ACTIONS
 from app.render.opensmtpd.render import CONF, HEAD, LIST_HEAD, MODE
@@ -104,7 +104,7 @@ def action_text(action: Fixed) -> str:
         return f'expand-only virtual {{ "@" = "error:550 5.7.1 {message}" }}'
     words = ["relay", *_host(action)]
     words.extend(_tls(options))
-    words.extend(_identity(options))
+    words.extend(identity(options))
     if options.ttl_s is not None:
         words.append(f"ttl {int(options.ttl_s)}s")  # last: smtpd.conf(5) takes nothing after it
     return " ".join(words)
@@ -127,18 +127,6 @@ def _tls(options: Options) -> Iterator[str]:
         yield "tls" if options.tls_verify else "tls no-verify"
         if options.ca is not None:
             yield f"ca {spelling.pki_name(options.ca)}"
-
-
-def _identity(options: Options) -> Iterator[str]:
-    if options.certificate is not None:
-        yield f"pki {spelling.pki_name(options.certificate)}"
-    if options.sources:
-        texts = [spelling.quoted(str(source), "source") for source in options.sources]
-        yield f"src {texts[0]}" if len(texts) == 1 else f"src {{ {', '.join(texts)} }}"
-    if options.helo is not None:
-        yield f"helo {spelling.quoted(spelling.domain(options.helo), 'helo')}"
-    if options.mail_from is not None:
-        yield f"mail-from {spelling.mail_from(str(options.mail_from))}"
 
 
 def _conf(
