@@ -9,11 +9,12 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from app.routing.change import Kind, Put, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.delta import read_delta
 from app.routing.document import read_relay_map, read_rule
 from app.routing.next_hop import ViaMap
 from app.routing.table import Table, TableKey
+from app.routing.writes import Put, Write
 from app.server.live import Snapshot
 from app.server.main import open_services
 from app.settings import ServerSettings

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.document import Document
 from app.routing.envelope import Envelope, parse_mail_address
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.writes import Put, changes_of
 
 RELAYS = ("mx1.example.net", "mx2.example.net", "mx3.example.net")
 

@@ -1,20 +1,21 @@
-"""Changes of routing: what a write does, applied, inverted, and found between two tables.
+"""Changes of routing: one subject before and after; applied, inverted, found between two tables.
 
-A write is what somebody asks for; a change is what it does to one subject, with the value before
-and after. A list of changes is what a revision is made of.
+A sequence of changes is what a revision is made of. Where it is about a million entries of a table
+they stand in columns, and whoever iterates does not see the difference.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar, cast
+from itertools import chain
+from typing import TypeVar, cast, overload
 
 from app.routing import document
 from app.routing.credential import Credential
-from app.routing.entries import Draft, TableEntries
-from app.routing.errors import Fault, Invalid, Unknown
+from app.routing.entries import TableEntries
 from app.routing.next_hop import EntryHop
-from app.routing.relay_map import OutOfService, Relay, RelayMap, faults_of
+from app.routing.ordering import in_order
+from app.routing.relay_map import OutOfService, RelayMap
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import Table
@@ -72,38 +73,113 @@ class Change:
         return Change(self.subject, self.after, self.before)
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Create or replace a subject."""
+class EntryChanges(Sequence[Change]):
+    """What becomes of many entries of one table, without an object for each.
 
-    subject: Subject
-    value: Value
+    Attributes:
+        table: its name.
+        keys: each of them once.
+        befores: the next hop that each had; None is absence.
+        afters: the one that each has then.
+    """
+
+    __slots__ = ("afters", "befores", "keys", "table")
+
+    def __init__(
+        self,
+        table: str,
+        keys: Sequence[str],
+        befores: Sequence[EntryHop | None],
+        afters: Sequence[EntryHop | None],
+    ) -> None:
+        self.table = table
+        self.keys = keys
+        self.befores = befores
+        self.afters = afters
+
+    def inverted(self) -> "EntryChanges":
+        """The changes that undo these."""
+        return EntryChanges(self.table, self.keys, self.afters, self.befores)
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Change]:
+        """Each as a change of its own, made for as long as it is looked at."""
+        for key, before, after in zip(self.keys, self.befores, self.afters, strict=True):
+            yield Change(Subject(Kind.ENTRY, self.table, key), before, after)
+
+    @overload
+    def __getitem__(self, index: int) -> Change: ...
+    @overload
+    def __getitem__(self, index: slice) -> "EntryChanges": ...
+    def __getitem__(self, index: int | slice) -> "Change | EntryChanges":
+        """One change, or some of them."""
+        keys, befores, afters = self.keys[index], self.befores[index], self.afters[index]
+        if isinstance(index, slice):
+            return EntryChanges(self.table, keys, befores, afters)  # type: ignore[arg-type]
+        subject = Subject(Kind.ENTRY, self.table, cast("str", keys))
+        return Change(subject, cast("EntryHop | None", befores), cast("EntryHop | None", afters))
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Remove a subject and what belongs to it alone (states of a map, entries of a table)."""
-
-    subject: Subject
+Part = tuple[Change, ...] | EntryChanges
 
 
-@dataclass(frozen=True, slots=True)
-class PutRelay:
-    """Create or replace one relay of a map, in place or at its end."""
+class Changes(Sequence[Change]):
+    """Changes in the order in which they are made.
 
-    relay_map: str
-    relay: Relay
+    Attributes:
+        parts: those that stand for themselves, and those that stand in columns.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self.parts: tuple[Part, ...] = tuple(part for part in parts if part)
+
+    def __len__(self) -> int:
+        """How many changes."""
+        return sum(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[Change]:
+        """Each of them."""
+        return chain.from_iterable(self.parts)
+
+    @overload
+    def __getitem__(self, index: int) -> Change: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Change, ...]: ...
+    def __getitem__(self, index: int | slice) -> Change | tuple[Change, ...]:
+        """One change, or some of them. Looks through all."""
+        return tuple(self)[index]
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRelay:
-    """Remove one relay from a map."""
+def parts_of(changes: Iterable[Change]) -> tuple[Part, ...]:
+    """Changes by how they stand: for themselves, or in columns."""
+    if isinstance(changes, Changes):
+        return changes.parts
+    return (changes,) if isinstance(changes, EntryChanges) else (tuple(changes),)
 
-    relay_map: str
-    relay: str
+
+def one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes that stand for themselves: all but those of many entries."""
+    for part in parts_of(changes):
+        if not isinstance(part, EntryChanges):
+            yield from part
 
 
-Write = Put | Delete | PutRelay | DeleteRelay
+def joined(parts: Iterable[Part]) -> Sequence[Change]:
+    """All changes of some parts, in the order of these."""
+    found = Changes(parts)
+    match found.parts:
+        case (only,):
+            return only
+        case several if any(isinstance(part, EntryChanges) for part in several):
+            return found
+        case several:
+            return tuple(chain.from_iterable(several))
+
 
 COLLECTION: dict[Kind, str] = {
     Kind.RELAY_MAP: "maps",
@@ -129,10 +205,11 @@ def current(table: RoutingTable, subject: Subject) -> Value | None:
     if subject.kind is Kind.ENTRY:
         return table.entries.get(subject.name, {}).get(subject.member)
     collection = getattr(table, COLLECTION[subject.kind])
-    return collection.get(_key(subject))  # type: ignore[no-any-return]
+    return collection.get(key_of(subject))  # type: ignore[no-any-return]
 
 
-def _key(subject: Subject) -> str | tuple[str, str]:
+def key_of(subject: Subject) -> str | tuple[str, str]:
+    """The key of a subject in its collection."""
     return (subject.name, subject.member) if subject.kind is Kind.RELAY_STATE else subject.name
 
 
@@ -178,145 +255,6 @@ def is_same(change: Change) -> bool:
     return before == value_document(change.subject, change.after)
 
 
-def changes_of(table: RoutingTable, writes: Iterable[Write]) -> tuple[Change, ...]:
-    """What writes do, in order, each seeing the ones before it; one change a subject at most.
-
-    Writes that change nothing leave no change.
-
-    Raises:
-        Unknown: a write deletes, or needs, something that is not there; it points to the n-th of
-            several.
-        Invalid: a table that has entries would get another key, or the relays of a map would not
-            go together; pointers are into the body of the only write, or below
-            `/changes/{n}/body` of the n-th of several.
-    """
-    net: dict[Subject, Change] = {}
-    listed = tuple(writes)
-    if len(listed) > 1:
-        table = _own_copy(table, {w.subject.name for w in listed if isinstance(w, Put | Delete)})
-    for position, write in enumerate(listed):
-        try:
-            steps = tuple(_steps(table, write))
-        except Invalid as invalid:
-            base = f"/changes/{position}/body" if len(listed) > 1 else ""
-            raise Invalid(tuple(fault.under(base) for fault in invalid.faults)) from None
-        except Unknown as unknown:
-            raise Unknown(unknown.kind, f"/changes/{position}" if len(listed) > 1 else "") from None
-        for step in steps:
-            if len(listed) > 1:
-                _make(table, step)
-            first = net.get(step.subject)
-            before = step.before if first is None else first.before
-            net[step.subject] = Change(step.subject, before, step.after)
-    return tuple(change for change in net.values() if not is_same(change))
-
-
-def _own_copy(table: RoutingTable, touched: set[str]) -> RoutingTable:
-    """A table whose collections may be changed in place: a thousand writes copy them once.
-
-    The entries of a table, which may be millions, become a draft where its name is `touched`.
-    """
-    own: dict[str, object] = {name: dict(getattr(table, name)) for name in COLLECTION.values()}
-    entries = dict(table.entries)
-    for name in touched & entries.keys():
-        entries[name] = Draft.from_entries(table.entries_of(name))
-    return replace(table, entries=entries, **own)  # type: ignore[arg-type]
-
-
-def _make(own: RoutingTable, change: Change) -> None:
-    """Make a change in a table from `_own_copy`."""
-    subject = change.subject
-    if subject.kind is Kind.ENTRY:
-        own.entries[subject.name].put(subject.member, change.after)  # type: ignore[attr-defined]
-        return
-    _set(getattr(own, COLLECTION[subject.kind]), _key(subject), change.after)
-    if subject.kind is Kind.TABLE:
-        entries = Draft() if change.before is None else own.entries[subject.name]
-        _set(own.entries, subject.name, None if change.after is None else entries)  # type: ignore[arg-type]
-
-
-def _steps(table: RoutingTable, write: Write) -> Iterator[Change]:
-    if isinstance(write, PutRelay | DeleteRelay):
-        write = _as_put_of_map(table, write)
-    before = current(table, write.subject)
-    if isinstance(write, Delete):
-        if before is None:
-            raise Unknown(KIND_WORDS[write.subject.kind])
-        yield from _belongings(table, write.subject)
-        yield Change(write.subject, before, None)
-        return
-    _check_owner(table, write.subject)
-    if isinstance(write.value, Table):
-        _check_key(table, write.value)
-    if write.subject.kind is Kind.RELAY_MAP:
-        yield from _states_of_lost_relays(table, write)
-    yield Change(write.subject, before, write.value)
-
-
-def _as_put_of_map(table: RoutingTable, write: PutRelay | DeleteRelay) -> Put:
-    relay_map = table.maps.get(write.relay_map)
-    if relay_map is None:
-        raise Unknown("relay map")
-    relays = list(relay_map.relays)
-    names = [relay.name for relay in relays]
-    wanted = write.relay.name if isinstance(write, PutRelay) else write.relay
-    if isinstance(write, PutRelay):
-        if wanted in names:
-            relays[names.index(wanted)] = write.relay
-        else:
-            relays.append(write.relay)
-    elif wanted not in names:
-        raise Unknown("relay")
-    else:
-        del relays[names.index(wanted)]
-    changed = replace(relay_map, relays=tuple(relays))
-    faults = faults_of(changed)
-    if faults:
-        raise Invalid(tuple(_in_relay(fault) for fault in faults))
-    return Put(Subject(Kind.RELAY_MAP, relay_map.name), changed)
-
-
-def _in_relay(fault: Fault) -> Fault:
-    """A fault of the map that one relay would make, as one of that relay."""
-    _, _, *member = fault.pointer.split("/")
-    return Fault(fault.code, fault.detail, f"/{member[1]}" if len(member) > 1 else "")
-
-
-def _check_owner(table: RoutingTable, subject: Subject) -> None:
-    if subject.kind is Kind.ENTRY and subject.name not in table.tables:
-        raise Unknown("table")
-    if subject.kind is Kind.RELAY_STATE:
-        relay_map = table.maps.get(subject.name)
-        if relay_map is None or relay_map.relay(subject.member) is None:
-            raise Unknown("relay")
-
-
-def _check_key(table: RoutingTable, value: Table) -> None:
-    """A table's entries were read as keys of its kind; under another they would mean nothing."""
-    before = table.tables.get(value.name)
-    if before is not None and before.key is not value.key and table.entries.get(value.name):
-        detail = f"the table {value.name} has entries: delete those before its key changes"
-        raise Invalid((Fault("key-fixed", detail, "/key"),))
-
-
-def _belongings(table: RoutingTable, subject: Subject) -> Iterator[Change]:
-    if subject.kind is Kind.RELAY_MAP:
-        for (name, relay), state in table.states.items():
-            if name == subject.name:
-                yield Change(Subject(Kind.RELAY_STATE, name, relay), state, None)
-    if subject.kind is Kind.TABLE:
-        for key, via in table.entries.get(subject.name, {}).items():
-            yield Change(Subject(Kind.ENTRY, subject.name, key), via, None)
-
-
-def _states_of_lost_relays(table: RoutingTable, write: Put) -> Iterator[Change]:
-    """A state stays as long as a relay of that name is in the map, and no longer."""
-    kept = {relay.name for relay in write.value.relays}  # type: ignore[union-attr]
-    for (name, relay), state in table.states.items():
-        if name == write.subject.name and relay not in kept:
-            yield Change(Subject(Kind.RELAY_STATE, name, relay), state, None)
-
-
 def apply(
     table: RoutingTable, changes: Iterable[Change], revision: int | None = None
 ) -> RoutingTable:
@@ -325,55 +263,92 @@ def apply(
     It costs as much as is changed, whatever the tables hold.
     """
     touched: dict[str, dict[object, object]] = {}
-    entries: dict[str, dict[str, EntryHop | None]] = {}
-    for change in changes:
-        subject = change.subject
-        if subject.kind is Kind.ENTRY:
-            entries.setdefault(subject.name, {})[subject.member] = change.after  # type: ignore[assignment]
+    entries: dict[str, TableEntries] = {}
+    for part in parts_of(changes):
+        if isinstance(part, EntryChanges):
+            held = entries.get(part.table)
+            held = table.entries_of(part.table) if held is None else held
+            entries[part.table] = held.after_many(part.keys, part.afters)
             continue
-        attribute = COLLECTION[subject.kind]
-        if attribute not in touched:
-            touched[attribute] = dict(getattr(table, attribute))
-        _set(touched[attribute], _key(subject), change.after)
+        single: dict[str, dict[str, EntryHop | None]] = {}
+        for change in part:
+            subject = change.subject
+            if subject.kind is Kind.ENTRY:
+                single.setdefault(subject.name, {})[subject.member] = change.after  # type: ignore[assignment]
+                continue
+            attribute = COLLECTION[subject.kind]
+            if attribute not in touched:
+                touched[attribute] = dict(getattr(table, attribute))
+            set_in(touched[attribute], key_of(subject), change.after)
+        for name, some in single.items():
+            held = entries.get(name)
+            entries[name] = (table.entries_of(name) if held is None else held).after(some)
     parts: dict[str, object] = dict(touched)
-    tables = touched.get("tables", table.tables)
     if entries or "tables" in touched:
-        kept: dict[str, TableEntries] = {}
-        for name in cast("Iterable[str]", tables):
-            kept[name] = table.entries_of(name)
-            if name in entries:
-                kept[name] = kept[name].after(entries[name])
-        parts["entries"] = kept
+        tables = cast("Iterable[str]", touched.get("tables", table.tables))
+        parts["entries"] = {name: entries.get(name, table.entries_of(name)) for name in tables}
     number = table.revision if revision is None else revision
     return replace(table, revision=number, **parts)  # type: ignore[arg-type]
 
 
-def _set(collection: dict, key: object, value: object) -> None:  # type: ignore[type-arg]
+def set_in(collection: dict, key: object, value: object) -> None:  # type: ignore[type-arg]
+    """Give a key a value; None removes it."""
     if value is None:
         collection.pop(key, None)
     else:
         collection[key] = value
 
 
-def invert(changes: Iterable[Change]) -> tuple[Change, ...]:
+def invert(changes: Iterable[Change]) -> Sequence[Change]:
     """The changes that undo these, last first."""
-    return tuple(change.inverted() for change in reversed(tuple(changes)))
+    return joined(
+        part.inverted()
+        if isinstance(part, EntryChanges)
+        else tuple(change.inverted() for change in reversed(part))
+        for part in reversed(parts_of(changes))
+    )
 
 
-def diff(old: RoutingTable, new: RoutingTable) -> tuple[Change, ...]:
+def diff(old: RoutingTable, new: RoutingTable) -> Sequence[Change]:
     """The changes that make `new` out of `old`, in a stable order."""
     found: list[Change] = []
     for kind, attribute in COLLECTION.items():
         for key, before, after in _differences(getattr(old, attribute), getattr(new, attribute)):
             found.append(Change(_subject(kind, key), before, after))
-    for name in sorted(set(old.entries) | set(new.entries)):
-        olds, news = old.entries_of(name), new.entries_of(name)
-        found.extend(
-            Change(Subject(Kind.ENTRY, name, key), olds.get(key), news.get(key))
-            for key in sorted(olds.differing(news))
-            if olds.get(key) is not news.get(key)
-        )
-    return tuple(change for change in found if not is_same(change))
+    rest = [
+        entry_changes(name, old.entries_of(name), new.entries_of(name))
+        for name in sorted(set(old.entries) | set(new.entries))
+    ]
+    return joined([tuple(change for change in found if not is_same(change)), *rest])
+
+
+def entry_changes(table: str, old: TableEntries, new: TableEntries) -> Part:
+    """The changes that make some entries of a table out of others, by key."""
+    different = [key for key, before, after in old.differences(new) if is_other_hop(before, after)]
+    keys = in_order(different)
+    return columns(table, keys, list(map(old.get, keys)), list(map(new.get, keys)))
+
+
+def columns(
+    table: str,
+    keys: Sequence[str],
+    befores: Sequence[EntryHop | None],
+    afters: Sequence[EntryHop | None],
+) -> Part:
+    """Changes of entries: each for itself where they are few."""
+    many = EntryChanges(table, keys, befores, afters)
+    return many if len(keys) > FEW else tuple(many)
+
+
+FEW = 1_000
+"""Changes of entries that an edit brings one by one."""
+
+
+def is_other_hop(before: EntryHop | None, after: EntryHop | None) -> bool:
+    """Whether two next hops of an entry are not written alike; None is absence."""
+    if before is after:
+        return False
+    return before is None or after is None or str(before) != str(after)
 
 
 def _subject(kind: Kind, key: str | tuple[str, str]) -> Subject:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from app.routing.change import READERS, Delete, Kind, Put, Subject, apply, changes_of
+from app.routing.change import READERS, Kind, Subject, apply
 from app.routing.document import Document
 from app.routing.errors import Fault, Invalid, Refused
 from app.routing.model import row
@@ -21,6 +21,7 @@ from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import Table, TableKey, parse_key
 from app.routing.uses import labels_in_use
+from app.routing.writes import Delete, Put, changes_of
 
 MAX_DELTA = 5_000
 """Rows; with more of them a whole model is about as quick."""

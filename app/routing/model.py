@@ -7,7 +7,7 @@ entries of each table by a digest that is carried on from edit to edit.
 from collections.abc import Collection, Iterator, Mapping
 
 from app.routing import document
-from app.routing.change import READERS, WRITERS, Kind, Put, Subject, apply, changes_of, current
+from app.routing.change import READERS, WRITERS, Kind, Subject, apply, current
 from app.routing.document import Document
 from app.routing.entries import EntriesDigest
 from app.routing.reader import Reader
@@ -16,6 +16,7 @@ from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import parse_key
 from app.routing.uses import labels_in_use
+from app.routing.writes import Put, changes_of
 
 _FOR_PEOPLE = ("description", "comment")
 

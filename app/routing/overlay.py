@@ -4,7 +4,7 @@ A successor shares the rows of its predecessor and keeps what is new beside them
 much, the rows are copied anew. Looking a key up costs one look more than in a dict.
 """
 
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from itertools import chain, filterfalse
 from math import isqrt
 from typing import Self, TypeVar, cast, overload
@@ -62,11 +62,22 @@ class Overlay(Mapping[K, V]):
             return type(self)(self.base, over, length)
         return type(self)(_whole(self.base, over))
 
+    def after_many(self, keys: Sequence[K], values: Sequence[V | None]) -> Self:
+        """As `after`, of many keys, each once."""
+        return self.after(dict(zip(keys, values, strict=True)))
+
     def differing(self, other: "Overlay[K, V]") -> set[K]:
         """Keys, among them all whose values differ in the two: few where rows are shared."""
         if self.base is other.base:
             return {*self.over, *other.over}
         return {*self, *other}
+
+    def differences(self, other: "Overlay[K, V]") -> Iterator[tuple[K, V | None, V | None]]:
+        """Keys whose values are not one object in the two, with both; None is absence."""
+        for key in self.differing(other):
+            before, after = self.get(key), other.get(key)
+            if before is not after:
+                yield key, before, after
 
     def __getitem__(self, key: K) -> V:
         """The value of a key. Raises KeyError."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.routing.change import Change, Kind
+from app.routing.change import Change, Kind, one_by_one
 from app.routing.errors import RevisionPruned, Unknown
 from app.routing.routing_table import StateKey
 from app.server.fleet import Fleet, is_heard
@@ -167,7 +167,7 @@ class Draining:
 
 
 def _moves(changes: Iterable[Change]) -> Iterator[StateKey]:
-    for change in changes:
+    for change in one_by_one(changes):
         subject = change.subject
         if subject.kind is Kind.RELAY_STATE and (change.before is None or change.after is None):
             yield (subject.name, subject.member)

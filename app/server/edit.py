@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from app.routing.change import Change, Write, apply, invert
+from app.routing.change import Change, apply, invert
 from app.routing.check import Finding
 from app.routing.errors import RevisionMoved
 from app.routing.routing_table import RoutingTable
+from app.routing.writes import Write
 from app.server.live import Live, Snapshot
 from app.server.proposal import Proposal, check, propose, propose_restore
 from app.server.storage import Edit, Head, HeadMoved, NewSecret, OutcomeUnknown, Store
@@ -36,7 +37,7 @@ class Edited:
     """
 
     snapshot: Snapshot
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
     findings: tuple[Finding, ...]
 
 
@@ -47,7 +48,8 @@ class _Stamp:
     dry_run: bool
 
 
-_Propose = Callable[[Snapshot], Awaitable[Proposal]]
+Work = Callable[[], Proposal]
+_Propose = Callable[[Snapshot], Awaitable[Work]]
 
 
 def utc_now() -> datetime:
@@ -110,11 +112,11 @@ class Editor:
             ControlError: whatever the plan raises.
         """
 
-        async def proposed(snapshot: Snapshot) -> Proposal:
+        async def proposed(snapshot: Snapshot) -> Work:
             writes = plan(snapshot)
             stored = await self._secrets(secrets) if secrets else secrets
             counter = self._head.rule_counter
-            return propose(snapshot.table, writes, counter, secrets, stored)
+            return lambda: propose(snapshot.table, writes, counter, secrets, stored)
 
         return await self._run(proposed, _Stamp(author, message, dry_run))
 
@@ -140,12 +142,12 @@ class Editor:
             StorageTrouble: as `edit`.
         """
 
-        async def proposed(snapshot: Snapshot) -> Proposal:
+        async def proposed(snapshot: Snapshot) -> Work:
             if expected is not None and snapshot.revision != expected:
                 raise RevisionMoved(snapshot.revision)
             then = await self.table_at(revision)
             counter = self._head.rule_counter
-            return await asyncio.to_thread(propose_restore, snapshot.table, then, counter)
+            return lambda: propose_restore(snapshot.table, then, counter)
 
         return await self._run(proposed, _Stamp(author, message, dry_run))
 
@@ -194,19 +196,20 @@ class Editor:
                 if self._in_doubt:
                     await self._reload()
                 snapshot = self.live.current()
-                proposal = await proposed(snapshot)
-                is_kept = bool(proposal.changes) and not stamp.dry_run
-                revision, at = snapshot.revision + is_kept, self._now()
-                # In a thread: with thousands of rules it takes long, and questions must not wait.
-                after, found = await asyncio.to_thread(_weighed, snapshot, proposal, revision, at)
-                if not is_kept:
-                    return Edited(after, proposal.changes, found)
+                work, at = await proposed(snapshot), self._now()
+                # In a thread: with thousands of rules, or a million entries that are put, it takes
+                # long, and questions must not wait.
+                proposal, edited = await asyncio.to_thread(
+                    _weighed, snapshot, work, at, dry_run=stamp.dry_run
+                )
+                if not edited.changes or stamp.dry_run:
+                    return edited
                 try:
-                    await self._commit(after, proposal, stamp, at)
+                    await self._commit(edited.snapshot, proposal, stamp, at)
                 except HeadMoved:
                     self._in_doubt = True
                 else:
-                    return Edited(after, proposal.changes, found)
+                    return edited
         raise HeadMoved
 
     async def _commit(
@@ -244,18 +247,21 @@ class Editor:
             event.set()
 
 
-def _undone(table: RoutingTable, since: tuple[Change, ...], revision: int) -> RoutingTable:
+def _undone(table: RoutingTable, since: Sequence[Change], revision: int) -> RoutingTable:
     return apply(table, invert(since), revision)
 
 
 def _weighed(
-    before: Snapshot, proposal: Proposal, revision: int, at: datetime
-) -> tuple[Snapshot, tuple[Finding, ...]]:
-    """The snapshot after what is proposed, and its warnings. Raises as `check`."""
+    before: Snapshot, work: Work, at: datetime, *, dry_run: bool
+) -> tuple[Proposal, Edited]:
+    """What is proposed, and what comes of it. Raises as `propose` and `check`."""
+    proposal = work()
     changes = proposal.changes
     if not changes:
-        return before, check(before.table, before.table, proposal)
+        found = check(before.table, before.table, proposal)
+        return proposal, Edited(before, changes, found)
+    revision = before.revision + (not dry_run)
     table = apply(before.table, changes, revision)
     found = check(before.table, table, proposal)
     marks = before.marks.after(changes, revision, at)
-    return Snapshot(before.history, table, marks), found
+    return proposal, Edited(Snapshot(before.history, table, marks), changes, found)

@@ -9,7 +9,7 @@ too: that costs as much as changed, whatever the model holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -194,7 +194,7 @@ def _pinned(push: PushRow, table: RoutingTable) -> Pinned:
 
 
 def _delta_since(
-    pinned: Pinned, have: Have, now: RoutingTable, since: tuple[Change, ...]
+    pinned: Pinned, have: Have, now: RoutingTable, since: Sequence[Change]
 ) -> Delta | None:
     then = apply(now, invert(since), have.revision)
     if model_digest(then) != have.digest:

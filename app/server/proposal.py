@@ -5,17 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
 
-from app.routing.change import (
-    Change,
-    Delete,
-    Kind,
-    Put,
-    PutRelay,
-    Subject,
-    Write,
-    changes_of,
-    diff,
-)
+from app.routing.change import Change, Kind, Subject, diff, one_by_one
 from app.routing.check import Finding, Severity, findings, missing_credentials
 from app.routing.credential import Credential
 from app.routing.errors import CredentialMissing, Fault, Invalid, LimitReached, StillReferenced
@@ -24,6 +14,7 @@ from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
 from app.routing.uses import places, users_of
+from app.routing.writes import Delete, Put, PutMany, PutRelay, Write, changes_of
 from app.server.storage import NewSecret
 
 LIMITS: Mapping[str, int] = MappingProxyType(
@@ -47,7 +38,7 @@ class Proposal:
         writes: what was asked for; empty where a restore asked.
     """
 
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
     rule_counter: int
     secrets: Mapping[str, NewSecret] = field(default_factory=dict)
     writes: tuple[Write, ...] = ()
@@ -77,9 +68,10 @@ def propose(
     named, counter = _with_rule_ids(table, writes, rule_counter)
     final = tuple(_with_revision(table, write, changed) for write in named)
     changes = changes_of(table, final)
-    put = {change.subject.name for change in changes if change.subject.kind is Kind.CREDENTIAL}
+    single = tuple(one_by_one(changes))
+    put = {change.subject.name for change in single if change.subject.kind is Kind.CREDENTIAL}
     secrets = {label: new for label, new in changed.items() if label in put}
-    kept = counter if any(change.subject.kind is Kind.RULE for change in changes) else rule_counter
+    kept = counter if any(change.subject.kind is Kind.RULE for change in single) else rule_counter
     return Proposal(changes, kept, secrets, final)
 
 
@@ -148,7 +140,11 @@ def _refuse_too_many(before: RoutingTable, after: RoutingTable) -> None:
 
 
 def _refuse_if_used(after: RoutingTable, changes: Iterable[Change]) -> None:
-    gone = [c.subject for c in changes if c.after is None and c.subject.kind in _REFERENCED]
+    gone = [
+        change.subject
+        for change in one_by_one(changes)
+        if change.after is None and change.subject.kind in _REFERENCED
+    ]
     named = _named(after) if gone else set()
     for subject in gone:
         if subject in named:
@@ -180,6 +176,8 @@ def _fault(finding: Finding, writes: tuple[Write, ...], after: RoutingTable) -> 
 def _subject(write: Write) -> Subject:
     if isinstance(write, Put | Delete):
         return write.subject
+    if isinstance(write, PutMany):
+        return Subject(Kind.TABLE, write.table)
     return Subject(Kind.RELAY_MAP, write.relay_map)
 
 

@@ -12,7 +12,7 @@ LastAdmin                        a delete of the last token that may make tokens
 Callers know the values below and the promises of `Store`, and never a row or a statement.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -128,7 +128,7 @@ class Edit:
     """
 
     before: Head
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
     rule_counter: int
     author: str
     message: str
@@ -267,11 +267,11 @@ class Store(Protocol):
         """
         ...
 
-    async def changes(self, number: int) -> tuple[Change, ...]:
+    async def changes(self, number: int) -> Sequence[Change]:
         """What a revision changed. Raises as `revision`."""
         ...
 
-    async def changes_since(self, number: int, head: int) -> tuple[Change, ...]:
+    async def changes_since(self, number: int, head: int) -> Sequence[Change]:
         """Everything that changed from revision `number` (0 is the empty routing) to `head`.
 
         In the order in which it was done, revision by revision.

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from app.routing.change import Write
+from app.routing.writes import Write
 from app.server.edit import Editor
 from app.server.live import Snapshot
 from app.server.storage import NewSecret

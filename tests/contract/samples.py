@@ -1,11 +1,12 @@
 """Values of every kind, and short ways to write them."""
 
 from app.routing import document
-from app.routing.change import Delete, Kind, Put, Subject
+from app.routing.change import Kind, Subject
 from app.routing.credential import Credential
 from app.routing.next_hop import parse_entry_hop
 from app.routing.relay_map import RelayMap
 from app.routing.rule import Rule
+from app.routing.writes import Delete, Put
 from app.server.storage import NewSecret
 
 CANARY = "canary-3f9c-password"

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import inspect, text
 
-from app.routing.change import Change, Delete, Kind, Subject, Write, value_document
+from app.routing.change import Change, Kind, Subject, value_document
 from app.routing.errors import StillReferenced
 from app.routing.routing_table import RoutingTable
+from app.routing.writes import Delete, Write
 from app.server.edit import Editor
 from app.server.storage import StorageDamaged
 from app.server.store import journal
@@ -34,8 +36,8 @@ from tests.contract.samples import (
 )
 
 
-async def three_revisions(editor: Editor) -> list[tuple[Change, ...]]:
-    made: list[tuple[Change, ...]] = []
+async def three_revisions(editor: Editor) -> list[Sequence[Change]]:
+    made: list[Sequence[Change]] = []
     for writes in (
         EVERYTHING,
         [put_rule("shop", "mx", 11), put_entry("by-domain", "new.example", "mx")],

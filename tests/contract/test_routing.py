@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.routing.change import Kind, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.errors import (
     CredentialMissing,
     Invalid,
@@ -17,6 +17,7 @@ from app.routing.errors import (
     Unknown,
 )
 from app.routing.routing_table import EMPTY
+from app.routing.writes import Write
 from app.server import proposal
 from app.server.edit import Edited, Editor, Plan
 from app.server.live import Snapshot

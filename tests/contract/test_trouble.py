@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.routing.change import Write
+from app.routing.writes import Write
 from app.server.edit import Editor
 from app.server.live import Snapshot
 from app.server.storage import (

@@ -6,12 +6,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from app.routing.change import Delete, Kind, Put, Subject
+from app.routing.change import Kind, Subject
 from app.routing.check import findings
 from app.routing.delta import MAX_DELTA, done, read_delta
 from app.routing.model import model_digest, read_model
 from app.routing.next_hop import MX
 from app.routing.routing_table import RoutingTable
+from app.routing.writes import Delete, Put
 from app.server.api.services import Services
 from app.server.live import Mark, Marks
 from app.wire import Have, LineState, Wanted

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from app.routing.change import Kind, Put, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.next_hop import parse_entry_hop
 from app.routing.table import Table, TableKey
+from app.routing.writes import Put, Write
 from app.server.live import Snapshot
 from app.server.main import open_services
 from app.settings import ServerSettings

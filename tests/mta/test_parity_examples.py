@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.document import Document
 from app.routing.next_hop import parse_entry_hop
 from app.routing.route import NeverDelivered, Rejected, Route, TryAgain, Unrouted
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.writes import Put, changes_of
 from tests.mta.bed.sinks import Sink
 from tests.mta.parity import world
 from tests.mta.parity.envelopes import Sent

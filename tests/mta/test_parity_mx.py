@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.envelope import Envelope, parse_mail_address
 from app.routing.route import MxAnswer, MxFailure
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.writes import Put, changes_of
 from tests.mta.parity import world
 from tests.mta.parity.coverage import OUTCOMES
 from tests.mta.parity.envelopes import Sent

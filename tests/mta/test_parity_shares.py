@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.document import Document
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.writes import Put, changes_of
 from tests.mta.parity import world
 from tests.mta.parity.campaign import Trial, disagreements, spreads, trial
 from tests.mta.parity.envelopes import Sent

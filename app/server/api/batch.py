@@ -7,24 +7,14 @@ from urllib.parse import unquote
 from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue
 
-from app.routing.change import (
-    Delete,
-    DeleteRelay,
-    Kind,
-    Put,
-    PutRelay,
-    Subject,
-    Value,
-    Write,
-    apply,
-    changes_of,
-)
+from app.routing.change import Kind, Subject, Value, apply
 from app.routing.document import read_relay
 from app.routing.errors import Fault, Invalid, Refused, Unknown
 from app.routing.names import parse_label, parse_name
 from app.routing.relay_map import Relay
 from app.routing.routing_table import RoutingTable
 from app.routing.table import Table, TableKey, parse_key
+from app.routing.writes import Delete, DeleteRelay, Put, PutRelay, Write, changes_of
 from app.server.api import faults
 from app.server.api.routes.relays import state_writes
 from app.server.api.schemas.changes import WriteIn

@@ -9,19 +9,10 @@ from fastapi import Depends, Header, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, ValidationError
 
-from app.routing.change import (
-    KIND_WORDS,
-    Delete,
-    Kind,
-    Put,
-    Subject,
-    Value,
-    Write,
-    current,
-    value_document,
-)
+from app.routing.change import KIND_WORDS, Kind, Subject, Value, current, value_document
 from app.routing.document import parse_line
 from app.routing.errors import Fault, NameTaken, Refused, Unknown
+from app.routing.writes import Delete, Put, Write
 from app.server.api.auth import Anyone, Principal, Scope
 from app.server.api.dry_run import DryRun
 from app.server.api.faults import At

@@ -3,21 +3,35 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
-from app.routing.change import Change, Kind, Subject, read_value, value_document
+from app.routing.change import (
+    Change,
+    EntryChanges,
+    Kind,
+    Part,
+    Subject,
+    joined,
+    parts_of,
+    read_value,
+    value_document,
+)
 from app.routing.document import canonical_json
 from app.routing.errors import ControlError, RevisionPruned, Unknown
 from app.server.storage import Edit, RevisionRow, StorageDamaged
+from app.server.store.packing import packed, unpacked
 from app.server.store.schema import journal, revisions
 
 START = ""
 """The checksum before the first row."""
 
 _NONCE_BYTES = 16
+PACKED = "packed"
+"""The member of a document that stands for many entries of one table."""
 
 
 def new_nonce() -> str:
@@ -27,7 +41,15 @@ def new_nonce() -> str:
 
 def encode(changes: Iterable[Change]) -> str:
     """Changes as the journal keeps them. A secret is no part of any value of a change."""
-    return canonical_json([_document(change) for change in changes]).decode()
+    return canonical_json(
+        [each for part in parts_of(changes) for each in _documents(part)]
+    ).decode()
+
+
+def _documents(part: Part) -> Iterable[dict[str, object]]:
+    if isinstance(part, EntryChanges):
+        return [{"kind": Kind.ENTRY.value, "name": part.table, PACKED: packed(part)}]
+    return map(_document, part)
 
 
 def _document(change: Change) -> dict[str, object]:
@@ -41,16 +63,24 @@ def _document(change: Change) -> dict[str, object]:
     }
 
 
-def decode(text: str) -> tuple[Change, ...]:
+def decode(text: str) -> Sequence[Change]:
     """The changes that `encode` wrote.
 
     Raises:
         StorageDamaged: they cannot be read.
     """
     try:
-        return tuple(_change(document) for document in json.loads(text))
+        return joined(_parts(json.loads(text)))
     except (ControlError, KeyError, TypeError, ValueError) as wrong:
         raise StorageDamaged("a journal row cannot be read") from wrong
+
+
+def _parts(documents: list[dict[str, str]]) -> Iterator[Part]:
+    for packs, alike in groupby(documents, key=lambda document: PACKED in document):
+        if packs:
+            yield from (unpacked(document["name"], document[PACKED]) for document in alike)
+        else:
+            yield tuple(map(_change, alike))
 
 
 def _change(document: dict[str, str]) -> Change:
@@ -129,13 +159,13 @@ def _absent(connection: Connection, number: int) -> ControlError:
     return Unknown("revision")
 
 
-def changes(connection: Connection, number: int) -> tuple[Change, ...]:
+def changes(connection: Connection, number: int) -> Sequence[Change]:
     """What one revision changed. Raises Unknown, RevisionPruned or StorageDamaged."""
     (found,) = _verified(connection, row(connection, number).revision - 1, number)
     return decode(found)
 
 
-def changes_since(connection: Connection, number: int, head: int) -> tuple[Change, ...]:
+def changes_since(connection: Connection, number: int, head: int) -> Sequence[Change]:
     """What changed after revision `number` up to `head`, in order.
 
     Raises:
@@ -148,7 +178,9 @@ def changes_since(connection: Connection, number: int, head: int) -> tuple[Chang
         raise Unknown("revision")
     if oldest is not None and number < oldest and (number, oldest) != (0, 1):
         raise RevisionPruned(oldest)
-    return tuple(change for text in _verified(connection, number, head) for change in decode(text))
+    return joined(
+        part for text in _verified(connection, number, head) for part in parts_of(decode(text))
+    )
 
 
 def _verified(connection: Connection, after: int, head: int) -> list[str]:

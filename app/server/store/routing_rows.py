@@ -22,7 +22,17 @@ from sqlalchemy import (
 )
 
 from app.render.generation import Secret
-from app.routing.change import Change, Kind, Subject, Value, read_value, value_document
+from app.routing.change import (
+    Change,
+    EntryChanges,
+    Kind,
+    Subject,
+    Value,
+    one_by_one,
+    parts_of,
+    read_value,
+    value_document,
+)
 from app.routing.credential import Credential
 from app.routing.document import canonical_json
 from app.routing.errors import ControlError
@@ -31,7 +41,7 @@ from app.routing.relay_map import OutOfService
 from app.routing.routing_table import RoutingTable
 from app.server.live import Mark, Marks
 from app.server.storage import Edit, NewSecret, StorageDamaged
-from app.server.store import heads, schema
+from app.server.store import entry_rows, heads, schema
 from app.server.store.sealing import Seal
 
 Values = dict[str, object]
@@ -154,8 +164,11 @@ def _secrets(
 def write(connection: Connection, edit: Edit, seal: Seal, identity: str) -> None:
     """Make the rows of an edit's subjects what they are after it."""
     by_kind: dict[Kind, list[Change]] = {kind: [] for kind in _ROWS}
-    for change in edit.changes:
+    for change in one_by_one(edit.changes):
         by_kind[change.subject.kind].append(change)
+    many = [part for part in parts_of(edit.changes) if isinstance(part, EntryChanges)]
+    for part in many:
+        entry_rows.remove(connection, part)
     for kind in reversed(_ROWS):
         gone = [change for change in by_kind[kind] if change.after is None]
         _execute(connection, _deleting(kind), [_key(change.subject) for change in gone])
@@ -169,6 +182,8 @@ def write(connection: Connection, edit: Edit, seal: Seal, identity: str) -> None
             chosen = [c for c in changes if c.after is not None and (c.before is None) is new]
             rows = [_row(c, edit, new=new) | sealed.get(c.subject.name, {}) for c in chosen]
             _execute(connection, statement, rows)
+    for part in many:
+        entry_rows.put(connection, part, edit.revision, edit.at)
 
 
 def _execute(

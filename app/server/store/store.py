@@ -6,7 +6,7 @@ connections met "database is locked" in spite of waiting, one thread does not.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -194,11 +194,11 @@ class DatabaseStore:
         """See `Store.revision`."""
         return await self._read(journal.row, number)
 
-    async def changes(self, number: int) -> tuple[Change, ...]:
+    async def changes(self, number: int) -> Sequence[Change]:
         """See `Store.changes`."""
         return await self._read(journal.changes, number)
 
-    async def changes_since(self, number: int, head: int) -> tuple[Change, ...]:
+    async def changes_since(self, number: int, head: int) -> Sequence[Change]:
         """See `Store.changes_since`."""
         return await self._read(journal.changes_since, number, head)
 

@@ -8,7 +8,7 @@ from app.render.generation import Target
 from app.render.opensmtpd.capabilities import reasons
 from app.render.opensmtpd.expressible import live_reasons
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.check import errors
 from app.routing.document import Document
 from app.routing.errors import Invalid
@@ -17,6 +17,7 @@ from app.routing.relay_map import HashKey, OutOfService, Policy, RelayMap
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import ADDRESS_KEYS, TableKey, parse_key
+from app.routing.writes import Put, changes_of
 from tests.mta.parity import world
 
 RULES = 6

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.routing import document
-from app.routing.change import Kind, Put, Subject, Write, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.credential import Credential
 from app.routing.envelope import (
     LOOPBACK,
@@ -17,6 +17,7 @@ from app.routing.next_hop import parse_entry_hop
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.table import parse_key
+from app.routing.writes import Put, Write, changes_of
 
 Document = Mapping[str, Any]
 

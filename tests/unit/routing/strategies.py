@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from app.routing.change import Delete, Kind, Put, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.conditions import CONDITIONS
 from app.routing.credential import Credential
 from app.routing.envelope import Envelope, parse_client, parse_helo, parse_mail_address
@@ -21,6 +21,7 @@ from app.routing.route import Draw
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Action, MailFrom, Match, Reject, RelayAction, Rule, faults_of
 from app.routing.table import Entries, Table, TableKey, parse_key
+from app.routing.writes import Delete, Put, Write
 
 T = TypeVar("T")
 

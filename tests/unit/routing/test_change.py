@@ -8,15 +8,9 @@ from hypothesis import strategies as st
 
 from app.routing.change import (
     Change,
-    Delete,
-    DeleteRelay,
     Kind,
-    Put,
-    PutRelay,
     Subject,
-    Write,
     apply,
-    changes_of,
     current,
     diff,
     invert,
@@ -30,6 +24,7 @@ from app.routing.relay_url import parse_relay_url
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Reject, Rule
 from app.routing.table import Table, TableKey
+from app.routing.writes import Delete, DeleteRelay, Put, PutRelay, Write, changes_of
 from tests.unit.routing import strategies
 from tests.unit.routing.making import routing
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.routing.change import Delete, Kind, Put, Subject, apply, changes_of, diff
+from app.routing.change import Kind, Subject, apply, diff
 from app.routing.credential import Credential
 from app.routing.delta import delta_of, done, read_delta
 from app.routing.errors import Invalid, Unknown
@@ -16,6 +16,7 @@ from app.routing.model import model_digest, model_document, read_model
 from app.routing.next_hop import MX, parse_entry_hop
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.table import Table, TableKey
+from app.routing.writes import Delete, Put, changes_of
 from tests.unit.routing import strategies
 from tests.unit.routing.counting import Counting
 from tests.unit.routing.making import routing

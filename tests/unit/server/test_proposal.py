@@ -3,20 +3,11 @@
 import pytest
 
 from app.routing import document
-from app.routing.change import (
-    Delete,
-    DeleteRelay,
-    Kind,
-    Put,
-    PutRelay,
-    Subject,
-    Write,
-    apply,
-    changes_of,
-)
+from app.routing.change import Kind, Subject, apply
 from app.routing.errors import Invalid, Unknown
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
+from app.routing.writes import Delete, DeleteRelay, Put, PutRelay, Write, changes_of
 from app.server.proposal import Proposal, check, propose, propose_restore
 from app.server.storage import NewSecret
 

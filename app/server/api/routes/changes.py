@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.routing.change import Write
 from app.routing.errors import Invalid, Unknown
+from app.routing.writes import Write
 from app.server.api import v1
 from app.server.api.auth import Scope, Writer
 from app.server.api.batch import Batch, Ready, needs_operate, ready_writes

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
-from app.routing.change import Delete, Kind, Put, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.errors import Invalid, Refused, RevisionMoved, Unknown
 from app.routing.table import Table, parse_key
+from app.routing.writes import Delete, Put, Write
 from app.server.api import v1
 from app.server.api.auth import Reader, Writer
 from app.server.api.faults import At

@@ -7,10 +7,10 @@ from itertools import islice
 
 from fastapi import Request
 
-from app.routing.change import Put, Write
 from app.routing.errors import Fault, Invalid, Refused, Unknown
 from app.routing.relay_map import MAX_RELAYS, Relay, RelayMap, faults_of, name_relays
 from app.routing.relay_url import RelayURL, parse_relay_url
+from app.routing.writes import Put, Write
 from app.server.api import v1
 from app.server.api.auth import Writer
 from app.server.api.gate import is_json

@@ -6,12 +6,13 @@ from typing import Annotated, cast
 from fastapi import Body, Query, Response
 from pydantic import JsonValue
 
-from app.routing.change import Delete, DeleteRelay, Kind, Put, PutRelay, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.document import read_relay, relay_document
 from app.routing.errors import Unknown
 from app.routing.names import parse_host
 from app.routing.relay_map import OutOfService, Relay, RelayMap
 from app.routing.routing_table import RoutingTable
+from app.routing.writes import Delete, DeleteRelay, Put, PutRelay, Write
 from app.server.api import v1
 from app.server.api.auth import Operator, Reader, Writer
 from app.server.api.pages import Page

@@ -1,6 +1,8 @@
 """Revisions over HTTP: who changed what, when, and why."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from itertools import islice
 from typing import ClassVar
 
 from pydantic import JsonValue
@@ -88,11 +90,11 @@ class RevisionDetail(RevisionOut):
     """The first 1,000; `change_count` counts them all."""
 
     @classmethod
-    def of(cls, row: RevisionRow, changes: tuple[Change, ...]) -> "RevisionDetail":
+    def of(cls, row: RevisionRow, changes: Iterable[Change]) -> "RevisionDetail":
         """The answer for a row and its changes."""
         return cls(
             **RevisionOut.model_validate(row).model_dump(),
-            changes=[ChangeOut.of(change) for change in changes[:MAX_CHANGES]],
+            changes=[ChangeOut.of(change) for change in islice(changes, MAX_CHANGES)],
         )
 
 
