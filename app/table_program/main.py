@@ -77,13 +77,14 @@ def _chance() -> int:
 
 @dataclass(slots=True)
 class _Asked:
-    """One table: its descriptors, how it is asked, and what answers."""
+    """One table: its descriptors, how it is asked, what answers, and how often it has."""
 
     reads: int
     writes: int
     channel: Channel | None = None
     name: str = ""
     table: Table | None = None
+    answered: int = 0
 
 
 @dataclass(slots=True)
@@ -170,6 +171,7 @@ class Program:
             return None
         answer = self._look_up(asked.table, question)
         self.answered += 1
+        asked.answered += 1
         if self._links:
             self._trace(asked, question, answer)
         return answer
@@ -263,6 +265,7 @@ class Program:
             "config": self.config,
             "answered": self.answered,
             "tables": sorted(asked.name for asked in self._asked.values()),
+            "asked": {each.name: each.answered for each in self._asked.values() if each.answered},
         }
         try:
             with self.live.read() as view:

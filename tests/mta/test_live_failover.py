@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.mta.agents import table_program
-from tests.mta.agents.answers import answers
+from tests.mta.agents.answers import answers, asked
 from tests.mta.agents.fleet import MTA, Fleet
 from tests.mta.agents.machine import PORT, A, B, Machine, operator
 from tests.mta.bed.injector import Submission
@@ -18,6 +18,8 @@ from tests.mta.bed.sinks import Delivery
 from tests.mta.bed.smtpd import LOG
 
 MAP = "/v1/relay-maps/pool"
+TABLE = "rm-map-pool"
+"""What smtpd asks for a relay of it."""
 _LIMIT_S = 120
 _PROBES = count()
 
@@ -155,9 +157,10 @@ def test_where_all_are_down_health_is_ignored(machine: Machine, fleet: Fleet):
     until(fleet, lambda: [stands(fleet, "first"), stands(fleet, "second")] == both, "down")
     assert findings(fleet) == [("all-down", MTA)]
     assert resolved(fleet) == ["first", "second"]
+    before = asked(machine.namespace, TABLE)
     with answers(machine.namespace) as found:
         send(machine, "nobody", 20)
-        until(fleet, lambda: len(found.relays()) >= 20, "asked")
+        until(fleet, lambda: asked(machine.namespace, TABLE) - before >= 20, "asked")
     assert {each.answer for each in found.relays()} == {A.url()}
     machine.sinks.accept("a")
     assert arrived(machine, "nobody", 20) == {"a": 20}

@@ -50,8 +50,8 @@ class Answered:
 class Answers:
     """Everything that one program answers, as it comes in.
 
-    It waits for nobody: where many hundreds are given at once, some are not told of here. Who must
-    have them all counts by `answered` instead.
+    It waits for nobody: of what is answered while nobody reads, some is not told of here. Who must
+    have all of it counts by `asked`, which the program keeps itself.
     """
 
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -138,6 +138,12 @@ def status(namespace: Namespace) -> dict[str, Any]:
         link.sendall(b"status\n")
         with link.makefile("rb") as lines:
             found: dict[str, Any] = json.loads(lines.readline())
+    return found
+
+
+def asked(namespace: Namespace, table: str) -> int:
+    """Answer how many questions about one table the program has answered so far."""
+    found: int = status(namespace)["asked"].get(table, 0)
     return found
 
 

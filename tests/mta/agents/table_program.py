@@ -1,14 +1,9 @@
 """The table program where smtpd looks for it, with all that it needs readable to smtpd's user."""
 
 import importlib.util
-import json
 import shutil
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from app.agent.program import NAME, wrapper
 from tests.mta.bed.namespace import Namespace
@@ -73,14 +68,3 @@ def break_by(namespace: Namespace, module: Path, function: str) -> None:
     main = root / "app/table_program/main.py"
     main.write_text(f"{main.read_text('utf-8')}\nimport broken\n\nbroken.{function}()\n", "utf-8")
     namespace.run(["chmod", "-R", "a+rX", str(_INSIDE)])
-
-
-@contextmanager
-def traced(namespace: Namespace, room: str) -> Iterator[Iterator[dict[str, Any]]]:
-    """Each answer of the program from now on, as it gives it."""
-    (path,) = namespace.outside(room).glob("*.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.connect(str(path))
-        link.sendall(b"trace\n")
-        with link.makefile("rb") as lines:
-            yield (json.loads(line) for line in lines)
