@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,6 +123,7 @@ class LiveFile:
             with self._environment.begin(write=True) as transaction:
                 if get(transaction, META) is None:
                     transaction.put(META, Meta().row())
+            self._lengthen()
         except lmdb.Error as error:
             raise NotWritten(error) from error
         for name, mode in (("data.mdb", _DATA_MODE), ("lock.mdb", _LOCK_MODE)):
@@ -216,6 +218,7 @@ class LiveFile:
         try:
             with self._open.begin(write=True) as transaction:
                 transaction.put(DOWN, down_row(down))
+            self._lengthen()
         except lmdb.Error as error:
             raise NotWritten(error) from error
 
@@ -225,13 +228,14 @@ class LiveFile:
         Raises:
             NotWritten: the disk refuses.
         """
-        meta = self.meta()
-        if not meta.history or meta.addresses == addresses:
-            return
         try:
             with self._open.begin(write=True) as transaction:
+                meta = Meta.read(get(transaction, META))
+                if not meta.history or meta.addresses == addresses:
+                    return
                 transaction.put(META, replace(meta, addresses=addresses).row())
-        except lmdb.Error as error:
+            self._lengthen()
+        except (lmdb.Error, NotLive) as error:
             raise NotWritten(error) from error
 
     def write(self, content: Content) -> Meta:
@@ -271,9 +275,28 @@ class LiveFile:
                     addresses=content.addresses,
                 )
                 transaction.put(META, meta.row())
+            self._lengthen()
         except (lmdb.Error, NotLive) as error:
             raise NotWritten(error) from error
         return meta
+
+    def _lengthen(self) -> None:
+        """Make the file as long as it says that it is: who reads it takes less for a part of it.
+
+        LMDB counts pages at the end that a write took and gave back, and does not write them.
+        """
+        environment, path = self._open, self.directory / "data.mdb"
+
+        def lacks() -> int:
+            pages = int(environment.info()["last_pgno"]) + 1
+            length = pages * int(environment.stat()["psize"])
+            return length if path.stat().st_size < length else 0
+
+        # Once more with everybody else kept from writing, or what they add would be cut off.
+        if lacks():
+            with environment.begin(write=True), suppress(OSError):
+                if length := lacks():
+                    os.truncate(path, length)
 
 
 def _open_at(directory: Path) -> lmdb.Environment:

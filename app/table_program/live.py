@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,12 +192,14 @@ class LiveFile:
             false where there is nothing to be had from it as long as nobody changes it.
         """
         try:
+            least = 0
             if inode == self._inode:
+                least = self._least
                 self.close()
             # Without its locks: to close a second one would free the first one's (fcntl(2)). By
             # the file's own name: lmdb refuses to open a path that it has open.
             with _opened_at(self._path, lock=False) as environment:
-                if not _is_whole(self._path, environment):
+                if not _has(self._path, least or _least(environment)):
                     self.trouble = _CUT_OFF
                     return False
                 with environment.begin() as transaction:
@@ -232,6 +235,10 @@ class LiveFile:
             table = structure.routing(meta.revision, entries)
         own = LOOPBACK | frozenset(meta.addresses)
         self._least = _least(environment)
+        with suppress(OSError):
+            # Pages that a write took and gave back are counted, and may stand behind the end until
+            # the writer has made the file longer.
+            self._least = min(self._least, os.stat(self._path).st_size)  # noqa: PTH116
         self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own)
         if structure is not before.structure:
             gc.collect()
@@ -273,10 +280,10 @@ def _least(environment: lmdb.Environment) -> int:
     return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
 
 
-def _is_whole(path: str, environment: lmdb.Environment) -> bool:
+def _has(path: str, least: int) -> bool:
     """Whether a file is as long as its first pages say; they are all that is looked at."""
     try:
-        return os.stat(path).st_size >= _least(environment)  # noqa: PTH116  as it was opened
+        return os.stat(path).st_size >= least  # noqa: PTH116  as it was opened
     except OSError:
         return False
 

@@ -1,6 +1,7 @@
 """The live file as the agent finds it: its own, none, or one that it cannot use."""
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import lmdb
@@ -39,4 +40,57 @@ def test_a_file_of_others_is_set_aside_and_written_anew(tmp_path: Path, content:
     file = opened(tmp_path)
     assert file.meta() == Meta()
     assert (tmp_path / "data/set-aside.mdb").read_bytes() == before
+    file.close()
+
+
+def take_and_give_back(environment: lmdb.Environment) -> None:
+    """Write something, and take pages at the end of the file for what is not there in the end."""
+    for n in range(6):  # so that there are free pages, with which those given back are counted
+        with environment.begin(write=True) as transaction:
+            transaction.put(b"one", bytes(3000 + n))
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"other", bytes(100_000))
+        transaction.delete(b"other")
+        transaction.put(b"one", b"")
+
+
+def lacks(environment: lmdb.Environment, data: Path) -> int:
+    """How many octets the file is shorter than it says."""
+    pages = environment.info()["last_pgno"] + 1
+    length: int = pages * environment.stat()["psize"] - data.stat().st_size
+    return length
+
+
+@pytest.mark.parametrize("next_is", ["another start", "a word of health", "an address"])
+def test_pages_that_were_given_back_are_in_the_file(tmp_path: Path, next_is: str):
+    """LMDB counts them, and does not write them; a program would take the file for cut off."""
+    file = opened(tmp_path)
+    with file._open.begin(write=True) as transaction:
+        transaction.put(META, Meta(history="h").row())
+    take_and_give_back(file._open)
+    data = tmp_path / "data/data.mdb"
+    assert lacks(file._open, data) > 0
+    if next_is == "another start":
+        file.close()
+        file = opened(tmp_path)
+    elif next_is == "a word of health":
+        file.tell(frozenset({("pool", "r0")}))
+    else:
+        file.notice((ip_address("192.0.2.1"),))
+    assert lacks(file._open, data) <= 0
+    assert file.meta().history == "h"
+    file.close()
+
+
+def test_an_address_is_noticed_once(tmp_path: Path):
+    file = opened(tmp_path)
+    file.notice((ip_address("192.0.2.1"),))
+    assert file.meta().addresses == ()  # nobody's file has none
+    with file._open.begin(write=True) as transaction:
+        transaction.put(META, Meta(history="h").row())
+    file.notice((ip_address("192.0.2.1"),))
+    snapshot = file._open.info()["last_txnid"]
+    file.notice((ip_address("192.0.2.1"),))
+    assert file.meta().addresses == (ip_address("192.0.2.1"),)
+    assert file._open.info()["last_txnid"] == snapshot
     file.close()

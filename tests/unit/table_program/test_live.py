@@ -236,6 +236,47 @@ def test_a_file_that_was_cut_off_kills_nobody(tmp_path: Path, started: Start, le
     assert started(tmp_path).seen(MANY - 1) is None
 
 
+def give_back(where: Path) -> None:
+    """A writer takes pages at the end, gives them back, and is killed before it tells the file."""
+    environment = lmdb.open(str(where / "data"))
+    for n in range(6):
+        with environment.begin(write=True) as transaction:
+            transaction.put(b"zz", bytes(3000 + n))
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"zzz", bytes(100_000))
+        transaction.delete(b"zzz")
+        transaction.delete(b"zz")
+    pages = environment.info()["last_pgno"] + 1
+    assert pages * environment.stat()["psize"] > data(where).stat().st_size
+    environment.close()
+
+
+def test_pages_that_a_write_gave_back_are_not_missed(tmp_path: Path, started: Start) -> None:
+    """LMDB counts them and does not write them: the file is shorter than it says, and whole."""
+    write(tmp_path, "192.0.2.1", entries=MANY)
+    reader = started(tmp_path)
+    assert reader.seen(MANY - 1) == ONE
+    give_back(tmp_path)
+    for _ in range(200):  # it opens the file anew in between
+        assert reader.seen(MANY - 1) == ONE
+        assert reader.trouble == ""
+    os.truncate(data(tmp_path), data(tmp_path).stat().st_size - 4096)
+    assert reader.seen(MANY - 1) is None
+    assert reader.trouble == "the live file was cut off"
+
+
+def test_a_program_that_starts_waits_for_the_writer_to_make_the_file_whole(
+    tmp_path: Path, started: Start
+) -> None:
+    write(tmp_path, "192.0.2.1", entries=MANY)
+    give_back(tmp_path)
+    reader = started(tmp_path)
+    assert reader.seen(MANY - 1) is None
+    with asking.writer(tmp_path):
+        assert reader.seen(MANY - 1) == ONE
+    assert reader.trouble == ""
+
+
 def test_a_writer_that_is_killed_has_written_nothing_or_all(tmp_path: Path, started: Start) -> None:
     write(tmp_path, "192.0.2.1", entries=MANY)
     reader = started(tmp_path)
