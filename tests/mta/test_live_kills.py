@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ from tests.mta.bed.sinks import Sink
 
 KILLS = int(os.environ.get("RELAYMAP_SOAK_KILLS", "12"))
 MESSAGES_A_KILL = 20
+"""At least; they go on while a push is waited for."""
+MOST_MESSAGES = 1_000_000
+PACE_S = 0.01
+LONG_AS_A_PUSH_S = 1.5
+"""With static files it takes smtpd a start, and then a second of looking whether it goes on."""
 SEED = int(os.environ.get("RELAYMAP_SOAK_SEED", "6"))
 STRANGER = Sink("stranger", "127.0.1.99", 26025)
 """It takes mail, and no revision names it."""
@@ -104,6 +110,11 @@ class Struck:
                 self.pushes[found.get("push", found).get("state", "unanswered")] += 1
             self.stop.wait(0.05)
 
+    def until_pushed(self) -> None:
+        """Wait until a push that ends from now on is applied."""
+        before = self.pushes["applied"]
+        self.fleet.until(lambda: self.pushes["applied"] > before)
+
     def pids(self, victim: str) -> list[int]:
         """Answer the processes of a victim; the one to kill is the first."""
         if victim == "smtpd" or (victim == "program" and not self.live):
@@ -166,26 +177,36 @@ def run(machine: Machine, victims: tuple[str, ...], kills: int, *, live: bool) -
     chance = random.Random(SEED)
     order = list(victims) + chance.choices(victims, k=max(kills - len(victims), 0))
     struck = Struck.open(machine, live=live)
-    stream = Stream(machine.namespace, MESSAGES_A_KILL * len(order))
+    stream = Stream(machine.namespace, MOST_MESSAGES, pace_s=PACE_S)
     pusher = threading.Thread(target=struck.pushing, name="pusher", daemon=True)
     done: Counter[str] = Counter()
     stream.start()
     pusher.start()
     try:
-        for n, victim in enumerate(order):
-            # So that they come at any moment of a push, each after some messages more.
-            limit = time.monotonic() + 60
-            while stream.sent < n * MESSAGES_A_KILL and time.monotonic() < limit:
-                time.sleep(0.01)
+        for victim in order:
+            # So that they come at any moment of a push, each after some messages more; and, however
+            # slow the machine, many of them after a push that was applied since the last one.
+            struck.fleet.until(partial(_has_sent, stream, stream.sent + MESSAGES_A_KILL))
+            if chance.random() < 0.5:
+                struck.until_pushed()
+                time.sleep(chance.uniform(0, LONG_AS_A_PUSH_S))
             struck.fleet.until(struck.serves)
             time.sleep(chance.uniform(0, 0.2))
-            done[victim] += struck.kill(victim)
+            # A push may have ended it a moment ago, to start it anew.
+            struck.fleet.until(partial(struck.kill, victim))
+            done[victim] += 1
+        struck.until_pushed()
+        stream.end()
         stream.wait()
     finally:
         struck.stop.set()
         pusher.join()
     struck.fleet.until(struck.serves)
     return outcome(machine, stream, done, struck.pushes)
+
+
+def _has_sent(stream: Stream, messages: int) -> bool:
+    return stream.sent >= messages
 
 
 def outcome(machine: Machine, stream: Stream, kills: Counter[str], pushes: Counter[str]) -> Outcome:

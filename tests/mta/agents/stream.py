@@ -23,6 +23,7 @@ class Stream:
     """Sends messages one after the other, in a thread of its own.
 
     Attributes:
+        total: how many there are, unless it is ended before.
         sent: how many were accepted.
         tries: how often one had to be tried again.
         refused: replies that say never (5xx): a queue would give the message back.
@@ -46,6 +47,10 @@ class Stream:
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()
 
+    def end(self) -> None:
+        """Begin no other; the one on its way is the last. `total` then says how many there are."""
+        self.total = min(self.total, self.sent + 1)
+
     def wait(self) -> None:
         """Wait until all were accepted."""
         assert self._thread is not None
@@ -53,8 +58,8 @@ class Stream:
         assert not self._thread.is_alive(), f"{self.sent} of {self.total} were accepted"
 
     def _run(self) -> None:
-        for n in range(self.total):
-            while not self._send(f"stream-{n}"):
+        while self.sent < self.total:
+            while not self._send(f"stream-{self.sent}"):
                 self.tries += 1
                 time.sleep(_PAUSE_S)
             self.sent += 1
