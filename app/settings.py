@@ -252,6 +252,7 @@ class AgentSettings(BaseSettings):
     mode: Asks = Asks.AUTO
     apply_limit_s: Annotated[int, Field(ge=1, le=3600)] = 30
     probe_not: Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_networks)] = ()
+    probe_auth: bool = False
     log: LogForm | None = Field(default=None, validation_alias="RELAYMAP_LOG")
     log_level: LogLevel = Field(default=LogLevel.INFO, validation_alias="RELAYMAP_LOG_LEVEL")
 

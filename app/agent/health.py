@@ -178,6 +178,11 @@ class Health:
             return None
         return max(0.0, max(due, self._free_at) - self._clock())
 
+    def is_refused(self, target: Target) -> bool:
+        """Whether a login was refused there of late."""
+        watched = self._watched.get(target)
+        return watched is not None and watched.refused_until > self._clock()
+
     def gave_up(self, target: Target) -> None:
         """Looking was not possible, which says nothing about the relay."""
         self._looking.discard(target)

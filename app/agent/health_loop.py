@@ -22,9 +22,12 @@ from app.agent.reschedule import Rescheduler
 from app.agent.smtpctl import NoAnswer, Smtpctl
 from app.observe import event, failure
 from app.routing.errors import ControlError
-from app.wire import MAX_LISTED, RelaySeen
+from app.wire import MAX_LISTED, Cause, RelaySeen
 
 Tell = Callable[[frozenset[tuple[str, str]]], Awaitable[None]]
+Login = tuple[str, str]
+"""User and password."""
+LoginOf = Callable[[Target], Login | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,10 @@ class HealthLoop:
         self._prober = prober
         self._smtpctl = smtpctl
         self._tell = tell
+        self.login_of: LoginOf | None = None
+        """With what each look logs in, which may read a file; None: with nothing."""
+        self._refused: dict[Target, Login] = {}
+        """With what a look was refused last."""
         self._rhythm = rhythm or Rhythm()
         self._is_queued = last_tries.is_queued(spool)
         self._log = DaemonLog()
@@ -123,7 +130,7 @@ class HealthLoop:
             if any(self._is_better_elsewhere(relay) for relay in self._health.at(told.place)):
                 self._rescheduler.hurry([told.place])
 
-    async def check(self, relay_map: str, relay: str, login: tuple[str, str] | None) -> Found:
+    async def check(self, relay_map: str, relay: str, login: Login | None) -> Found:
         """Look at a relay now, because somebody asked; what is found counts as any look.
 
         Args:
@@ -168,7 +175,8 @@ class HealthLoop:
 
     async def _look_and_note(self, target: Target) -> None:
         try:
-            found = await self._look(target, None)
+            login = await self._login(target)
+            found = await self._look(target, login)
         except CannotProbe as error:
             event("relay-not-probed", logging.WARNING, reason=str(error))
             self._health.gave_up(target)
@@ -176,10 +184,26 @@ class HealthLoop:
             failure("relay-not-probed")
             self._health.gave_up(target)
         else:
-            self._health.found(target, found)
+            if login is not None and found.cause is Cause.AUTH_REFUSED:
+                self._refused[target] = login
+            self._health.found(target, found, logged_in=login is not None)
         self._to_look.set()
 
-    async def _look(self, target: Target, login: tuple[str, str] | None) -> Found:
+    async def _login(self, target: Target) -> Login | None:
+        """With what to log in now.
+
+        What was refused is not tried again for a while: a relay may lock out who goes on trying.
+        """
+        if self.login_of is None:
+            return None
+        login = await asyncio.to_thread(self.login_of, target)
+        if not self._health.is_refused(target):
+            self._refused.pop(target, None)
+            return login
+        before = self._refused.get(target)
+        return None if before is None or before == login else login
+
+    async def _look(self, target: Target, login: Login | None) -> Found:
         return await self._prober(
             target.url, verify=target.verify, ca_file=target.ca_file, login=login
         )

@@ -16,6 +16,7 @@ from app.agent.generations import Generations
 from app.agent.health_loop import HealthLoop
 from app.agent.link import Link
 from app.agent.live_file import LiveFile
+from app.agent.logins import Logins
 from app.agent.loop import Loop
 from app.agent.memory import MemoryFile
 from app.agent.opensmtpd import OpenSMTPD
@@ -183,7 +184,10 @@ def _health(settings: AgentSettings, live: LivePreparer) -> HealthLoop:
     async def tell(down: frozenset[StateKey]) -> None:
         await asyncio.to_thread(live.file.tell, down)
 
-    return HealthLoop(Prober(leave_out=settings.probe_not), Smtpctl(settings.smtpctl), tell)
+    health = HealthLoop(Prober(leave_out=settings.probe_not), Smtpctl(settings.smtpctl), tell)
+    if settings.probe_auth:
+        health.login_of = Logins(live.file).of
+    return health
 
 
 def _control(settings: AgentSettings) -> Control:

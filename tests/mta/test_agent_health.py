@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ import pytest
 
 from app.agent.daemon_log import Bounced, DaemonLog, Delivered, Failed, Told, Waits
 from app.wire import Cause
+from tests.mta.agents import table_program
+from tests.mta.agents.fleet import Fleet
+from tests.mta.agents.machine import Machine as Beside
 from tests.mta.bed.certificates import Authority
 from tests.mta.bed.channel import Channel
 from tests.mta.bed.dns import Dns
@@ -213,6 +216,75 @@ def test_a_login_is_tried_when_somebody_asks_and_what_it_says_is_seen(namespace:
     assert {name: seen[name] for name in refused} == refused
     assert check("word")["state"] == "up"
     machine.until(lambda: machine.states()["kept"] == "up", "up again")
+
+
+PROBED = replace(KEPT, name="probed", port=26427)
+
+
+class Probing:
+    """An agent as it is started, with a map of one relay that asks for a login."""
+
+    def __init__(self, namespace: Namespace, word: str) -> None:
+        table_program.install(namespace)
+        pem = "".join(Authority.create().issue(PROBED.address))
+        Smtpd(namespace).write(PROBED.certificate, pem)
+        self.machine = Beside.open(namespace, PROBED)
+        self.fleet = Fleet.open(namespace)
+        self.fleet.start_server()
+        self.fleet.enroll()
+        self.login(word)
+        relays = [{"name": "probed", "url": PROBED.url("smtps", "lab")}]
+        self.fleet.good("PUT", "/v1/relay-maps/pool", {"relays": relays})
+        self.fleet.route_to("map:pool")
+        action = {"kind": "relay", "via": "map:pool", "tls_verify": False}
+        self.fleet.good("PATCH", "/v1/rules/out", {"action": action})
+
+    def login(self, word: str) -> None:
+        body = {"username": "user", "password": word, "hosts": [PROBED.address]}
+        self.fleet.good("PUT", "/v1/credentials/lab", body | {"allow_unverified": True})
+
+    def served(self) -> None:
+        push = self.fleet.push()
+        assert push["state"] == "applied", push
+
+    def seen(self) -> tuple[str, str | None, int | None]:
+        (relay,) = self.fleet.good("GET", "/v1/relay-maps/pool/health")["relays"]
+        (found,) = relay["mtas"]
+        return found["health"], found["cause"], found["reply"]
+
+    def looked(self, times: int) -> int:
+        """Wait for so many looks; how many logins they tried."""
+        before = self.machine.sinks.heard(PROBED.name)
+        self.fleet.until(lambda: self.heard("ehlo") >= before["ehlo"] + times)
+        return self.heard("auth") - before["auth"]
+
+    def heard(self, verb: str) -> int:
+        return self.machine.sinks.heard(PROBED.name)[verb]
+
+
+def test_a_look_logs_in_where_that_is_set(namespace: Namespace):
+    """And does not try again and again what was refused: a relay may lock out who does."""
+    probing = Probing(namespace, "another")
+    probing.fleet.start_agent(RELAYMAP_AGENT_PROBE_AUTH="1")
+    probing.served()
+    probing.fleet.until(lambda: probing.seen() == ("down", "auth-refused", 535))
+    assert probing.heard("auth") == 1
+    assert probing.looked(2) == 0
+    assert probing.seen() == ("down", "auth-refused", 535)
+    probing.login("word")
+    probing.served()
+    probing.fleet.until(lambda: probing.seen() == ("up", None, None))
+    assert probing.heard("auth") > 1
+    assert b"another" not in probing.fleet.log().encode()
+
+
+def test_no_look_logs_in_where_that_is_not_set(namespace: Namespace):
+    probing = Probing(namespace, "another")
+    probing.fleet.start_agent()
+    probing.served()
+    probing.fleet.until(lambda: probing.seen() == ("up", None, None))
+    assert probing.looked(1) == 0
+    assert probing.heard("auth") == 0
 
 
 def test_every_line_of_the_real_log_that_matters_is_understood(namespace: Namespace):

@@ -110,6 +110,7 @@ def test_a_certificate_without_its_key_is_refused(monkeypatch: pytest.MonkeyPatc
         "RELAYMAP_AGENT_UNIT",
         "RELAYMAP_AGENT_APPLY_LIMIT_S",
         "RELAYMAP_AGENT_PROBE_NOT",
+        "RELAYMAP_AGENT_PROBE_AUTH",
     ],
 )
 def test_a_fault_names_the_variable_and_never_its_value(

@@ -13,6 +13,7 @@ import json
 import re
 import ssl
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ class Listening:
     delay_s: float = 0.0
     server: asyncio.Server | None = None
     links: set[asyncio.StreamWriter] = field(default_factory=set)
+    heard: Counter[str] = field(default_factory=Counter)
 
     def context(self) -> ssl.SSLContext | None:
         """Answer the TLS settings, if there is a certificate."""
@@ -101,6 +103,7 @@ class Session:
         while True:
             line = (await self.reader.readuntil(b"\n")).decode("latin-1").rstrip("\r\n")
             verb, _, rest = line.partition(" ")
+            self.sink.heard[verb.lower()] += 1
             command = getattr(self, f"on_{verb.lower()}", None)
             if command is None:
                 await self.write("500 5.5.1 unknown command")
@@ -276,6 +279,8 @@ async def obey(sinks: dict[str, Listening], command: dict[str, Any]) -> object:
             sinks[command["name"]].delay_s = command["delay_s"]
         case "know":
             sinks[command["name"]].logins = command["logins"]
+        case "heard":
+            return dict(sinks[command["name"]].heard)
         case other:
             raise ValueError(f"no such verb: {other}")
     return None

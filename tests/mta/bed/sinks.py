@@ -119,6 +119,10 @@ class Sinks:
         """Give a sink other users and passwords."""
         self._ask.call("know", name=name, logins=dict(logins))
 
+    def heard(self, name: str) -> Counter[str]:
+        """Answer how often a sink was told each command, by its verb in lower case."""
+        return Counter(self._ask.call("heard", name=name))
+
     @property
     def taken(self) -> list[Delivery]:
         """All messages taken since the start or the last `forget`, in order of arrival."""
