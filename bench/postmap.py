@@ -1,12 +1,14 @@
-"""Postfix's postmap with LMDB, unpacked into a folder and not installed."""
+"""Postfix's postmap with LMDB and cdb, unpacked into a folder and not installed."""
 
-import os
 import resource
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PACKAGES = ("postfix", "postfix-lmdb", "liblmdb0")
+from bench.unpacked import NotFetched, unpacked
+
+_PACKAGES = ("postfix", "postfix-lmdb", "postfix-cdb", "liblmdb0", "libcdb1")
 _MAIN = """\
 meta_directory = {folder}
 shlib_directory = {root}/usr/lib/postfix
@@ -17,7 +19,10 @@ myhostname = bench.example
 lmdb_map_size = 4294967296
 compatibility_level = 3.6
 """
-_MAPS = "lmdb postfix-lmdb.so dict_lmdb_open mkmap_lmdb_open\n"
+_MAPS = """\
+lmdb postfix-lmdb.so dict_lmdb_open mkmap_lmdb_open
+cdb postfix-cdb.so dict_cdb_open mkmap_cdb_open
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +32,43 @@ class Postmap:
     program: Path
     environment: dict[str, str]
 
-    def build(self, source: Path) -> float:
-        """Make the LMDB file of a text; seconds of processor time.
+    def build(self, source: Path, kind: str = "lmdb") -> float:
+        """Make the LMDB or cdb file of a text; seconds of processor time.
 
         Raises:
             CalledProcessError: it could not.
         """
         before = _children_s()
-        subprocess.run([self.program, f"lmdb:{source}"], env=self.environment, check=True)
+        subprocess.run([self.program, f"{kind}:{source}"], env=self.environment, check=True)
         return _children_s() - before
+
+    def query(self, source: Path, keys: bytes, kind: str = "lmdb") -> bytes:
+        """What `postmap -q -` prints for these keys, a line each.
+
+        Raises:
+            CalledProcessError: it could not, or none of them is there.
+        """
+        command: Sequence[str | Path] = [self.program, "-q", "-", f"{kind}:{source}"]
+        run = subprocess.run(
+            command, input=keys, stdout=subprocess.PIPE, env=self.environment, check=True
+        )
+        return run.stdout
 
 
 def fetched(folder: Path) -> Postmap | None:
-    """Fetch it with apt-get(8); None where that does not work, or it does not run."""
-    root = folder / "root"
-    root.mkdir()
+    """Fetch it, with its configuration in `folder`; None where it cannot be had, or does not run."""
     try:
-        _run(["apt-get", "download", *_PACKAGES], folder)
-        for package in folder.glob("*.deb"):
-            _run(["dpkg", "-x", str(package), str(root)], folder)
-        (folder / "main.cf").write_text(_MAIN.format(folder=folder, root=root), "ascii")
+        root = unpacked(*_PACKAGES)
+        (folder / "main.cf").write_text(_MAIN.format(folder=folder, root=root.path), "ascii")
         (folder / "dynamicmaps.cf").write_text(_MAPS, "ascii")
-        libraries = [root / "usr/lib/postfix", *root.glob("usr/lib/*-linux-gnu")]
-        environment = os.environ | {
-            "MAIL_CONFIG": str(folder),
-            "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-        }
-        postmap = Postmap(root / "usr/sbin/postmap", environment)
+        environment = root.environment() | {"MAIL_CONFIG": str(folder)}
+        postmap = Postmap(root.program("postmap"), environment)
         (folder / "one").write_text("a.test b\n", "ascii")
-        postmap.build(folder / "one")
-    except (OSError, subprocess.CalledProcessError):
+        for kind in ("lmdb", "cdb"):
+            postmap.build(folder / "one", kind)
+    except (OSError, NotFetched, subprocess.CalledProcessError):
         return None
     return postmap
-
-
-def _run(command: list[str], folder: Path) -> None:
-    quiet = subprocess.DEVNULL
-    subprocess.run(command, cwd=folder, stdout=quiet, stderr=quiet, check=True)
 
 
 def _children_s() -> float:
