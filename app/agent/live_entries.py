@@ -3,17 +3,18 @@
 import json
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from operator import itemgetter
+from typing import TypeGuard
 
 import lmdb
 
 from app.agent import garbage
 from app.render.opensmtpd import spelling
-from app.routing.entries import EntriesDigest, TableEntries
+from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
 from app.routing.errors import ControlError
 from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, read_entry
 from app.routing.next_hop import EntryHop, ViaMap, parse_entry_hop
-from app.routing.overlay import Overlay
 from app.routing.routing_table import RoutingTable
+from app.routing.shards import Shards
 from app.routing.table import Table
 
 _Sorted = list[tuple[bytes, bytes]]
@@ -45,14 +46,19 @@ def write_tables(
             transaction.delete(key("known", name))
     for name in routing.tables:
         entries = routing.entries_of(name)
-        base = entries.base
-        if isinstance(base, StoredEntries) and base.table == name:
+        if _is_stored(entries, name):
             if not entries.over:
                 continue
             _write_changes(transaction, name, entries.over)
         else:
             _write_all(transaction, name, entries)
         transaction.put(key("known", name), _known_row(entries))
+
+
+def _is_stored(entries: TableEntries, table: str) -> TypeGuard[LayeredEntries]:
+    """Whether these are the entries of that table in the file, and what changed since."""
+    base = entries.base if isinstance(entries, LayeredEntries) else None
+    return isinstance(base, StoredEntries) and base.table == table
 
 
 def _write_changes(
@@ -144,7 +150,7 @@ def entries_of(begin: Begin, transaction: lmdb.Transaction, table: str) -> Table
     if said is None:
         raise NotLive
     digest = EntriesDigest.from_bytes(bytes.fromhex(said["digest"]))
-    found = TableEntries(StoredEntries(begin, table, digest.count), None, digest.count)
+    found = LayeredEntries(StoredEntries(begin, table, digest.count), {}, digest.count)
     found.known.digest = digest
     if said["hops"] is not None:
         found.known.hops = _counts(said["hops"])
@@ -161,8 +167,8 @@ def maps_of(transaction: lmdb.Transaction, name: str, table: Table | None) -> fr
     return frozenset(hop.name for hop in hops if isinstance(hop, ViaMap))
 
 
-def _counts(said: Mapping[str, int]) -> Overlay[EntryHop, int]:
-    return Overlay({parse_entry_hop(hop): n for hop, n in said.items()})
+def _counts(said: Mapping[str, int]) -> Shards[EntryHop, int]:
+    return Shards({parse_entry_hop(hop): n for hop, n in said.items()})
 
 
 class StoredEntries(Mapping[str, EntryHop]):

@@ -268,7 +268,7 @@ def apply(
         if isinstance(part, EntryChanges):
             held = entries.get(part.table)
             held = table.entries_of(part.table) if held is None else held
-            entries[part.table] = held.after_many(part.keys, part.afters)
+            entries[part.table] = held.after_all(part.keys, part.afters)
             continue
         single: dict[str, dict[str, EntryHop | None]] = {}
         for change in part:

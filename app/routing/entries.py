@@ -6,12 +6,12 @@ here looks at a million entries because one of them was edited.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self, TypeAlias
 
 from app.routing.next_hop import EntryHop, is_plain
-from app.routing.overlay import Overlay
+from app.routing.shards import Shards
 
 _WIDTH = 336
 """Octets of a row's hash: two blocks of SHAKE-128.
@@ -23,6 +23,9 @@ fall to anybody who may write entries.
 _MODULUS = 1 << (8 * _WIDTH)
 _CARRIED = 4096
 """With more changes at once than that, what is known is worked out anew when it is asked for."""
+
+_First: TypeAlias = Mapping[EntryHop, str]
+"""The first key, by name, of each noted next hop in a part of the entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class EntriesDigest:
     @classmethod
     def of(cls, entries: Mapping[str, EntryHop]) -> Self:
         """The digest of these entries; 2 µs for each."""
-        texts: dict[int, str] = {id(hop): str(hop) for hop in entries.values()}
+        hops = {id(hop): hop for hop in entries.values()}  # a million entries share a few
+        texts = {number: str(hop) for number, hop in hops.items()}
         total = sum(_hash(key, texts[id(hop)]) for key, hop in entries.items())
         return cls(len(entries), total % _MODULUS)
 
@@ -73,7 +77,7 @@ def _hash(key: str, via: str) -> int:
     return int.from_bytes(hashlib.shake_128(row).digest(_WIDTH), "big")
 
 
-class TableEntries(Overlay[str, EntryHop]):
+class TableEntries(Shards[str, EntryHop]):
     """The entries of one table by canonical key: immutable.
 
     Attributes:
@@ -82,13 +86,8 @@ class TableEntries(Overlay[str, EntryHop]):
 
     __slots__ = ("known",)
 
-    def __init__(
-        self,
-        base: Mapping[str, EntryHop] | None = None,
-        over: Mapping[str, EntryHop | None] | None = None,
-        length: int | None = None,
-    ) -> None:
-        super().__init__(base, over, length)
+    def __init__(self, rows: Mapping[str, EntryHop] | None = None) -> None:
+        super().__init__(rows)
         self.known = Known()
 
     @property
@@ -100,43 +99,181 @@ class TableEntries(Overlay[str, EntryHop]):
         return digest
 
     @property
-    def hops(self) -> Mapping[EntryHop, int]:
+    def hops(self) -> Shards[EntryHop, int]:
         """Each next hop that an entry has, with how many have it."""
         hops = self.known.hops
         if hops is None:
-            hops = self.known.hops = Overlay(_counted(self))
+            hops = self.known.hops = Shards(_counted(self))
         return hops
 
     @property
-    def noted(self) -> Mapping[EntryHop, int]:
+    def noted(self) -> Shards[EntryHop, int]:
         """As `hops`, without those that are plain."""
         noted = self.known.noted
         if noted is None:
-            counted = _counted(self)
-            noted = Overlay({hop: n for hop, n in counted.items() if not is_plain(hop)})
+            counted = _counted(self) if self.known.hops is None else self.known.hops
+            noted = Shards({hop: n for hop, n in counted.items() if not is_plain(hop)})
             self.known.noted = noted
         return noted
 
     def first_key(self, hop: EntryHop) -> str:
         """The first key, by name, that has a next hop of `noted`. Raises KeyError for others.
 
-        All entries are looked at by the first question, and once more where the first is gone.
+        All entries are looked at by the first question; later, those parts that changed since.
         """
-        known = self.known.first
-        if known is None or hop not in known:
-            first: dict[EntryHop, str] = {}
-            for key, other in self.items():
-                if other in self.noted and key < first.setdefault(other, key):
-                    first[other] = key
-            known = self.known.first = Overlay(first)
-        return known[hop]
+        known = self.known
+        found = known.first.get(hop)
+        if found is None:
+            known.seen = known.seen.of(self)
+            found = known.seen.key(hop)
+            known.first = known.first.after({hop: found})
+        return found
 
-    def after(self, changes: Mapping[str, EntryHop | None]) -> Self:
-        """The entries with these; None removes one."""
-        made = super().after(changes)
+    def after_all(
+        self, keys: Collection[str], values: Collection[EntryHop | None]
+    ) -> "TableEntries":
+        """See `Shards.after_all`."""
+        made = super().after_all(keys, values)
+        if made is not self and len(keys) <= _CARRIED:
+            made.known = self.known.after(self, dict(zip(keys, values, strict=True)))
+        return made
+
+
+class LayeredEntries(TableEntries):
+    """Entries that are kept elsewhere, and what became of some of them since.
+
+    Attributes:
+        base: the entries as they are kept.
+        over: what became of some of them, and what came; None is absence.
+    """
+
+    __slots__ = ("base", "over")
+
+    def __init__(
+        self,
+        base: Mapping[str, EntryHop],
+        over: Mapping[str, EntryHop | None],
+        length: int,
+    ) -> None:
+        """Take what is kept.
+
+        Args:
+            base: see above.
+            over: see above; copied.
+            length: how many entries there are with both.
+        """
+        super().__init__()
+        self.base = base
+        self.over = dict(over)
+        self.length = length
+
+    def after_all(
+        self, keys: Collection[str], values: Collection[EntryHop | None]
+    ) -> "LayeredEntries":
+        """See `Shards.after_all`; it costs as much as is over the base as well."""
+        changes = dict(zip(keys, values, strict=True))
+        moved = sum((value is not None) - (key in self) for key, value in changes.items())
+        made = LayeredEntries(self.base, {**self.over, **changes}, self.length + moved)
         if len(changes) <= _CARRIED:
             made.known = self.known.after(self, changes)
         return made
+
+    def differing(self, other: Mapping[str, EntryHop]) -> set[str]:
+        """See `Shards.differing`."""
+        if isinstance(other, LayeredEntries) and self.base is other.base:
+            return {*self.over, *other.over}
+        return {*self, *other}
+
+    def branches(self) -> tuple[tuple[Mapping[str, EntryHop], ...], ...]:
+        """All entries in one part."""
+        whole = dict(self.base.items())  # without a look-up for each
+        for key, hop in self.over.items():
+            if hop is None:
+                whole.pop(key, None)
+            else:
+                whole[key] = hop
+        return ((whole,),)
+
+    def __getitem__(self, key: str) -> EntryHop:
+        """The next hop of a key. Raises KeyError."""
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: str, default: object = None, /) -> EntryHop | None:  # type: ignore[override]
+        """The next hop of a key; None where there is none."""
+        del default
+        over = self.over
+        return over[key] if key in over else self.base.get(key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether the key has a next hop."""
+        return self.get(str(key)) is not None
+
+
+class Draft(LayeredEntries):
+    """Entries that are being edited, one write after the other, in place."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_entries(cls, entries: TableEntries) -> "Draft":
+        """A draft of what becomes of some entries, which stay as they are."""
+        return cls(entries, {}, len(entries))
+
+    def put(self, key: str, hop: EntryHop | None) -> None:
+        """Set an entry; None removes it."""
+        self.length += (hop is not None) - (key in self)
+        self.over[key] = hop
+
+
+@dataclass(frozen=True, slots=True)
+class Firsts:
+    """The first keys in each part of some entries.
+
+    Attributes:
+        parts: the branches of those entries, of leaves.
+        leaves: the first keys in each leaf, by branch.
+        branches: the first keys in each branch.
+    """
+
+    parts: tuple[tuple[Mapping[str, EntryHop], ...], ...] = ()
+    leaves: tuple[tuple[_First, ...], ...] = ()
+    branches: tuple[_First, ...] = ()
+
+    def of(self, entries: TableEntries) -> "Firsts":
+        """The first keys of other entries: what they do not share with these is looked at."""
+        parts = entries.branches()
+        leaves: list[tuple[_First, ...]] = []
+        branches: list[_First] = []
+        is_alike = len(parts) == len(self.parts)
+        for number, branch in enumerate(parts):
+            if is_alike and branch is self.parts[number]:
+                leaves.append(self.leaves[number])
+                branches.append(self.branches[number])
+            else:
+                known = self._known(number) if is_alike else {}
+                found = ((leaf, known.get(id(leaf))) for leaf in branch)
+                leaves.append(
+                    tuple(_first(leaf) if first is None else first for leaf, first in found)
+                )
+                branches.append(_merged(leaves[-1]))
+        return Firsts(parts, tuple(leaves), tuple(branches))
+
+    def _known(self, number: int) -> Mapping[int, _First]:
+        leaves = zip(self.parts[number], self.leaves[number], strict=True)
+        return {id(leaf): first for leaf, first in leaves}
+
+    def key(self, hop: EntryHop) -> str:
+        """The first key that has a noted next hop. Raises KeyError for others."""
+        keys = [first[hop] for first in self.branches if hop in first]
+        if not keys:
+            raise KeyError(hop)
+        return min(keys)
+
+
+_NO_FIRSTS = Firsts()
 
 
 @dataclass(slots=True)
@@ -148,12 +285,14 @@ class Known:
         hops: how many have each next hop.
         noted: the same, without plain ones.
         first: the first key, by name, of noted ones for which that is sure.
+        seen: the first keys in each part of these entries, or of some that they come from.
     """
 
     digest: EntriesDigest | None = None
-    hops: Overlay[EntryHop, int] | None = None
-    noted: Overlay[EntryHop, int] | None = None
-    first: Overlay[EntryHop, str] | None = None
+    hops: Shards[EntryHop, int] | None = None
+    noted: Shards[EntryHop, int] | None = None
+    first: Shards[EntryHop, str] = field(default_factory=Shards)
+    seen: Firsts = _NO_FIRSTS
 
     def after(self, entries: TableEntries, changes: Mapping[str, EntryHop | None]) -> "Known":
         """What is known after changes of those entries."""
@@ -169,54 +308,64 @@ class Known:
             hops=_moved(self.hops, moved),
             noted=_moved(self.noted, noted),
             first=self._first_after(entries, changes),
+            seen=self.seen,
         )
 
     def _first_after(
         self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
-    ) -> Overlay[EntryHop, str] | None:
+    ) -> Shards[EntryHop, str]:
         """Where the first one goes, the next is not known."""
-        if self.first is None:
-            return None
+        if not self.first:
+            return self.first
         gone = {hop for key in changes if (hop := entries.get(key)) and self.first.get(hop) == key}
         first: dict[EntryHop, str | None] = dict.fromkeys(gone)
         for key, hop in changes.items():
             if hop is not None and hop not in gone and not is_plain(hop):
                 known = first.get(hop) or self.first.get(hop)
                 if known is not None or hop not in entries.noted:
-                    first[hop] = key if known is None else min(key, known)
+                    first[hop] = min(key, known or key)
         return self.first.after(first)
 
 
+def _first(leaf: Mapping[str, EntryHop]) -> _First:
+    hops = {id(hop): hop for hop in leaf.values()}
+    noted = {number for number, hop in hops.items() if not is_plain(hop)}
+    first: dict[int, str] = {}
+    if noted:
+        for key, hop in leaf.items():
+            number = id(hop)
+            if number in noted and key < first.setdefault(number, key):
+                first[number] = key
+    return _merged({hops[number]: key} for number, key in first.items())
+
+
+def _merged(firsts: Iterable[_First]) -> _First:
+    merged: dict[EntryHop, str] = {}
+    for first in firsts:
+        for hop, key in first.items():
+            if key < merged.setdefault(hop, key):
+                merged[hop] = key
+    return merged
+
+
 def _moved(
-    counts: Overlay[EntryHop, int] | None, moved: Mapping[EntryHop, int]
-) -> Overlay[EntryHop, int] | None:
+    counts: Shards[EntryHop, int] | None, moved: Mapping[EntryHop, int]
+) -> Shards[EntryHop, int] | None:
     """Counts once they moved by so much; None where they are not known."""
     if counts is None:
         return None
     return counts.after({hop: counts.get(hop, 0) + n or None for hop, n in moved.items() if n})
 
 
-class Draft(TableEntries):
-    """Entries that are being edited, one write after the other, in place."""
-
-    __slots__ = ()
-
-    @classmethod
-    def from_entries(cls, entries: TableEntries) -> "Draft":
-        """A draft of what becomes of some entries, which stay as they are."""
-        return cls(entries.base, entries.over, len(entries))
-
-    def put(self, key: str, hop: EntryHop | None) -> None:
-        """Set an entry; None removes it."""
-        self._length += (hop is not None) - (key in self)
-        self.over[key] = hop
-
-
-def _counted(entries: Mapping[str, EntryHop]) -> dict[EntryHop, int]:
+def _counted(entries: TableEntries) -> dict[EntryHop, int]:
     """How many entries have each next hop; equal ones are mostly one value, which is quick."""
-    hops = {id(hop): hop for hop in entries.values()}
+    hops: dict[int, EntryHop] = {}
+    counts: Counter[int] = Counter()
+    for leaf in entries.leaves():  # one call over a million would hold up every other thread
+        hops.update({id(hop): hop for hop in leaf.values()})
+        counts.update(map(id, leaf.values()))
     counted: dict[EntryHop, int] = {}
-    for identity, count in Counter(map(id, entries.values())).items():
-        hop = hops[identity]
+    for number, count in counts.items():
+        hop = hops[number]
         counted[hop] = counted.get(hop, 0) + count
     return counted

@@ -226,7 +226,7 @@ def _make(own: RoutingTable, part: Part) -> None:
     """Make changes in a table from `_own_copy`."""
     entries = cast("dict[str, Draft]", own.entries)
     if isinstance(part, EntryChanges):
-        changed = entries[part.table].after_many(part.keys, part.afters)
+        changed = entries[part.table].after_all(part.keys, part.afters)
         entries[part.table] = Draft.from_entries(changed)
         return
     for change in part:
@@ -236,7 +236,11 @@ def _make(own: RoutingTable, part: Part) -> None:
             continue
         set_in(getattr(own, COLLECTION[subject.kind]), key_of(subject), change.after)
         if subject.kind is Kind.TABLE:
-            held = Draft() if change.before is None else entries[subject.name]
+            held = (
+                Draft.from_entries(TableEntries())
+                if change.before is None
+                else entries[subject.name]
+            )
             set_in(entries, subject.name, None if change.after is None else held)
 
 

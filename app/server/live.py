@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.routing.change import Change, Kind, Subject
-from app.routing.overlay import Overlay
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.shards import Shards
 
 Part = tuple[Kind, str]
 """A kind of subject; for entries, which may be millions, also their table."""
@@ -41,7 +41,8 @@ class Marks(Mapping[Subject, Mark]):
     __slots__ = ("_parts",)
 
     def __init__(self, parts: Mapping[Part, Mapping[str, Mark]] | None = None) -> None:
-        self._parts: Mapping[Part, Mapping[str, Mark]] = {} if parts is None else parts
+        given = {} if parts is None else parts
+        self._parts = {part: Shards.of(marks) for part, marks in given.items()}
 
     @classmethod
     def of(cls, marks: Iterable[tuple[Subject, Mark]]) -> "Marks":
@@ -67,19 +68,20 @@ class Marks(Mapping[Subject, Mark]):
 
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
+        none: Shards[str, Mark] = Shards()
         touched: dict[Part, dict[str, Mark | None]] = {}
         for change in changes:
             subject = change.subject
             if subject.kind not in MARKED:
                 continue
             part, key = _part(subject), _key(subject)
-            old = self._parts.get(part, {}).get(key)
+            old = self._parts.get(part, none).get(key)
             made = None
             if change.after is not None:
                 created = at if old is None or change.before is None else old.created_at
                 made = Mark(revision, created, at)
             touched.setdefault(part, {})[key] = made
-        after = {p: Overlay.of(self._parts.get(p, {})).after(new) for p, new in touched.items()}
+        after = {part: self._parts.get(part, none).after(new) for part, new in touched.items()}
         return Marks({**self._parts, **after})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lmdb
 
-from app.routing.entries import TableEntries
+from app.routing.entries import LayeredEntries
 from app.routing.envelope import LOOPBACK
 from app.routing.live_file import (
     DOWN,
@@ -230,7 +230,7 @@ class LiveFile:
             structure = read_structure(rows, self._known)
             # Nobody who answers counts them, and to count a million would take half a second.
             entries = {
-                name: TableEntries(_Entries(self, name), None, 0) for name in structure.tables
+                name: LayeredEntries(_Entries(self, name), {}, 0) for name in structure.tables
             }
             table = structure.routing(meta.revision, entries)
         own = LOOPBACK | frozenset(meta.addresses)

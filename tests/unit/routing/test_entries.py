@@ -1,10 +1,11 @@
 """What is known of all entries of a table is the same, carried on or worked out anew."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.routing.check import findings
-from app.routing.entries import EntriesDigest, TableEntries
+from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
 from app.routing.next_hop import EntryHop, ViaMap, is_plain, parse_entry_hop
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
@@ -76,7 +77,7 @@ def test_the_same_digest_is_made_by_every_version() -> None:
 
 def test_a_change_walks_over_no_other_entry() -> None:
     rows = Counting({f"k{number}.test": HOPS[number % len(HOPS)] for number in range(10_000)})
-    kept = TableEntries(rows)
+    kept: TableEntries = LayeredEntries(rows, {}, 10_000)
     assert (kept.digest.count, sum(kept.hops.values()), len(kept.noted)) == (10_000, 10_000, 4)
     first_keys(kept)
     walks = rows.walks
@@ -85,6 +86,20 @@ def test_a_change_walks_over_no_other_entry() -> None:
         assert kept.digest.count == len(kept) == sum(kept.hops.values())
         first_keys(kept)
     assert rows.walks == walks
+
+
+def test_where_the_first_key_goes_one_part_of_the_entries_is_looked_at() -> None:
+    kept = TableEntries({f"k{number:05}.test": HOPS[1] for number in range(30_000)})
+    assert kept.first_key(HOPS[1]) == "k00000.test"
+    for number in range(50):
+        seen = {id(first) for branch in kept.known.seen.leaves for first in branch}
+        kept = kept.after({f"k{number:05}.test": None})
+        assert kept.first_key(HOPS[1]) == f"k{number + 1:05}.test"
+        now = [id(first) for branch in kept.known.seen.leaves for first in branch]
+        assert len(now) == 4096
+        assert len(set(now) - seen) == 1
+    with pytest.raises(KeyError):
+        kept.first_key(HOPS[2])
 
 
 @given(st.one_of(strategies.relay_urls, st.sampled_from(HOPS)))
