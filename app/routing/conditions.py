@@ -8,6 +8,7 @@ not known of an envelope (no HELO, no login) matches no pattern.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from app.routing.envelope import Envelope
@@ -86,9 +87,11 @@ class _Found(Generic[P]):
     """A condition whose patterns are found by the keys of one part of the envelope.
 
     Attributes:
+        keys_of: the keys of that part.
         index: the texts of the patterns.
     """
 
+    keys_of: ClassVar["attrgetter[tuple[str, ...]]"]
     patterns: tuple[P, ...]
     index: frozenset[str] = field(init=False, compare=False, repr=False)
 
@@ -100,14 +103,16 @@ class _Found(Generic[P]):
         """See `Condition.texts`."""
         return tuple(str(pattern) for pattern in self.patterns)
 
-    def _meets(self, keys: tuple[str, ...]) -> bool:
-        return not self.index.isdisjoint(keys)
+    def holds(self, envelope: Envelope) -> bool:
+        """See `Condition.holds`."""
+        return not self.index.isdisjoint(self.keys_of(envelope))
 
 
 class AuthUsers(_Found[str]):
     """Who logged in by SMTP AUTH (RFC 4954): names, or `*` for anyone."""
 
     name: ClassVar[str] = "auth_users"
+    keys_of = attrgetter("user_keys")
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -119,61 +124,48 @@ class AuthUsers(_Found[str]):
         """See `Condition.parse`."""
         return cls(tuple("*" if text == "*" else parse_user(text) for text in texts))
 
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        user = envelope.auth_user
-        return user is not None and self._meets((user, "*"))
-
 
 class Senders(_Found[MailPattern]):
     """The envelope sender."""
 
     name: ClassVar[str] = "senders"
+    keys_of = attrgetter("sender.keys")
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:
         """See `Condition.parse`."""
         return cls(tuple(parse_sender_pattern(text) for text in texts))
 
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        return self._meets(envelope.sender_keys)
-
 
 class Recipients(_Found[DomainPattern | AddressPattern]):
     """The envelope recipient."""
 
     name: ClassVar[str] = "recipients"
+    keys_of = attrgetter("recipient.keys")
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:
         """See `Condition.parse`."""
         return cls(tuple(parse_recipient_pattern(text) for text in texts))
 
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        return self._meets(envelope.recipient_keys)
-
 
 class Helos(_Found[DomainPattern]):
     """The argument of HELO or EHLO as the client gave it."""
 
     name: ClassVar[str] = "helos"
+    keys_of = attrgetter("helo_keys")
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:
         """See `Condition.parse`."""
         return cls(tuple(parse_domain_pattern(text) for text in texts))
 
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        return self._meets(envelope.helo_keys)
-
 
 class Tags(_Found[str]):
     """The tag of the listener that took the connection; mail from the socket has none."""
 
     name: ClassVar[str] = "tags"
+    keys_of = attrgetter("tag_keys")
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -184,10 +176,6 @@ class Tags(_Found[str]):
     def parse(cls, texts: tuple[str, ...]) -> Self:
         """See `Condition.parse`."""
         return cls(tuple(parse_tag(text) for text in texts))
-
-    def holds(self, envelope: Envelope) -> bool:
-        """See `Condition.holds`."""
-        return self._meets((envelope.tag,))
 
 
 def parse_tag(text: str) -> str:
@@ -208,3 +196,8 @@ CONDITIONS: dict[str, Callable[[tuple[str, ...]], AnyCondition]] = {
     cls.name: cls.parse for cls in (Clients, AuthUsers, Senders, Recipients, Helos, Tags)
 }
 """Every condition by its name in a rule, in the order in which they are asked."""
+
+TEXT_CONDITIONS: dict[str, type[TextCondition]] = {
+    cls.name: cls for cls in (AuthUsers, Senders, Recipients, Helos, Tags)
+}
+"""Those whose patterns are found by keys of an envelope."""

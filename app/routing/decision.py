@@ -15,7 +15,7 @@ from app.routing.credential import may_log_in
 from app.routing.envelope import Envelope
 from app.routing.names import IPAddress
 from app.routing.next_hop import MX, EntryHop, ViaMap, ViaMx, ViaTable
-from app.routing.policies import rank
+from app.routing.policies import first
 from app.routing.relay_map import HashKey, Relay, RelayMap
 from app.routing.relay_url import RelayURL
 from app.routing.resolve import DrawFor, hashed_text, usable_relays, walk
@@ -78,20 +78,21 @@ def decide(
 ) -> Fixed | None:
     """The action that takes an envelope; None where no rule does."""
     walked = walk(table, envelope)
-    if walked.rule is None:
+    if walked is None:
         return None
-    action = walked.rule.action
+    rule, hop = walked
+    action = rule.action
     if isinstance(action, Reject):
         return refusal(action)
-    if walked.hop is None:
+    if hop is None:
         raise AssertionError("a rule that relays has a next hop once it matched")
-    if isinstance(walked.hop, ViaMap):
-        relay_map = table.maps[walked.hop.name]
+    if isinstance(hop, ViaMap):
+        relay_map = table.maps[hop.name]
         if relay_map.hash_key in HASHED_AT_ACCEPTANCE:
             relay = _belongs_to(table, relay_map, envelope, down)
             slot = slots.get(relay_map.name, {}).get(relay.name)
             return _in_slot(relay_map, action, slot)
-    return _fixed(table, action, walked.hop)
+    return _fixed(table, action, hop)
 
 
 def _belongs_to(
@@ -99,7 +100,7 @@ def _belongs_to(
 ) -> Relay:
     # Mail comes in even where no relay is in service: it waits for the one it belongs to.
     usable = usable_relays(table, relay_map, down) or relay_map.relays
-    return rank(relay_map, usable, Draw(key=hashed_text(relay_map.hash_key, envelope)))[0].relay
+    return first(relay_map, usable, Draw(key=hashed_text(relay_map.hash_key, envelope)))
 
 
 def needed(table: RoutingTable, slots: Slots) -> dict[str, Fixed]:
@@ -305,6 +306,6 @@ def relay_for(
     if not allowed:
         return None
     if asking.relay is None:
-        return rank(relay_map, allowed, replace(draw(relay_map.name), key=domain))[0].relay.url
+        return first(relay_map, allowed, replace(draw(relay_map.name), key=domain)).url
     own = (relay for relay in allowed if relay.name == asking.relay)
-    return next(own, rank(relay_map, allowed, Draw(key=asking.relay))[0].relay).url
+    return next(own, first(relay_map, allowed, Draw(key=asking.relay))).url

@@ -7,7 +7,6 @@ repaired. What libc would read as an address but is no plain dotted quad is refu
 
 import ipaddress
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 
 import idna
@@ -242,13 +241,9 @@ def keys_of(text: str) -> tuple[str, ...]:
     _, at, domain = text.rpartition("@")
     if domain.startswith("["):
         return (text,)
-    own = (text, domain) if at else (text,)
-    return (*own, *(f"*.{parent}" for parent in parents(domain.removeprefix("*."))))
-
-
-def parents(domain: str) -> Iterator[str]:
-    """The domains above `domain`, nearest first: a.b.c gives b.c, c."""
-    _, dot, rest = domain.partition(".")
-    while dot:
-        yield rest
-        _, dot, rest = rest.partition(".")
+    keys = [text, domain] if at else [text]
+    dot = domain.find(".", 2 if domain.startswith("*.") else 0)
+    while dot >= 0:
+        keys.append("*" + domain[dot:])
+        dot = domain.find(".", dot + 1)
+    return tuple(keys)

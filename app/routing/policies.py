@@ -1,14 +1,14 @@
 """Policies: in which order the usable relays of a map are tried, and what share each one gets.
 
 A policy is a pure function of relays and a draw: the same relays and the same draw give the same
-order, on every machine and in every process. What is costly is prepared once for each set of
-weights; a pick is an array look-up, or for `hash` one short pass.
+order, on every machine and in every process. What is costly is prepared once for some relays; a
+pick is an array look-up, or for `hash` one short pass.
 """
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import groupby
 from math import gcd, log
@@ -27,44 +27,120 @@ class Ranked(NamedTuple):
 
 Relays = Sequence[Relay]
 """The usable relays of one priority, in the order of their map; never empty."""
+Pick = Callable[[Draw], int]
+"""The place, among some relays, of the one that a draw picks."""
+
+
+class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is found out is kept in its __dict__
+    """The usable relays of a map, in its order: whoever keeps it picks without looking at all.
+
+    Attributes:
+        relay_map: theirs.
+    """
+
+    relay_map: RelayMap
+
+    @classmethod
+    def of(cls, relay_map: RelayMap, relays: Iterable[Relay]) -> "Pool":
+        """These relays of a map."""
+        pool = cls(relays)
+        pool.relay_map = relay_map
+        return pool
+
+    @cached_property
+    def lowest(self) -> tuple[Relay, ...]:
+        """Those of the lowest priority number that has any: they get all the mail."""
+        lowest = min(relay.priority for relay in self)
+        return tuple(relay for relay in self if relay.priority == lowest)
+
+    @cached_property
+    def pick(self) -> Pick:
+        """Which of `lowest` a draw picks."""
+        return PICKS[self.relay_map.policy](self.lowest)
+
+
+def in_turn(relays: Relays) -> Pick:
+    """Each in turn."""
+    count = len(relays)
+    return lambda draw: draw.turn % count
+
+
+def by_chance(relays: Relays) -> Pick:
+    """Each with equal chance, whatever its weight."""
+    count = len(relays)
+    return lambda draw: int(draw.uniform * count)
+
+
+def by_weight(relays: Relays) -> Pick:
+    """Each as often as its weight says, smoothly interleaved."""
+    turns = smooth_turns(tuple(relay.weight for relay in relays))
+    count = len(turns)
+    return lambda draw: turns[draw.turn % count]
+
+
+def the_first(_relays: Relays) -> Pick:
+    """The first, always."""
+    return lambda _draw: 0
+
+
+def by_key(relays: Relays) -> Pick:
+    """The one that the key belongs to."""
+    places = range(len(relays))
+
+    def pick(draw: Draw) -> int:
+        return min(places, key=_waiting(relays, draw.key).__getitem__)
+
+    return pick
+
+
+PICKS: dict[Policy, Callable[[Relays], Pick]] = {
+    Policy.ROUND_ROBIN: in_turn,
+    Policy.RANDOM: by_chance,
+    Policy.RATIO: by_weight,
+    Policy.FAILOVER: the_first,
+    Policy.HASH: by_key,
+}
+"""How the first relay is found: prepared for some relays once, and asked for each draw."""
 
 
 def round_robin(relays: Relays, draw: Draw) -> list[Ranked]:
     """Each in turn; then the ones after it, around."""
-    return _from_place(relays, draw.turn % len(relays), _equal(relays))
+    return _from_place(relays, in_turn(relays)(draw), _equal(relays))
 
 
 def random(relays: Relays, draw: Draw) -> list[Ranked]:
     """Each with equal chance, whatever its weight; then the ones after it, around."""
-    return _from_place(relays, int(draw.uniform * len(relays)), _equal(relays))
+    return _from_place(relays, by_chance(relays)(draw), _equal(relays))
 
 
 def ratio(relays: Relays, draw: Draw) -> list[Ranked]:
     """Each as often as its weight says, smoothly interleaved; then the ones after it, around."""
-    weights = tuple(relay.weight for relay in relays)
-    turns = smooth_turns(weights)
-    total = sum(weights)
-    return _from_place(
-        relays, turns[draw.turn % len(turns)], [weight / total for weight in weights]
-    )
+    total = sum(relay.weight for relay in relays)
+    shares = [relay.weight / total for relay in relays]
+    return _from_place(relays, by_weight(relays)(draw), shares)
 
 
-def failover(relays: Relays, _draw: Draw) -> list[Ranked]:
+def failover(relays: Relays, draw: Draw) -> list[Ranked]:
     """The first, always; then the others in the order of the map."""
-    return _from_place(relays, 0, _all_to(0, relays))
+    return _from_place(relays, the_first(relays)(draw), _all_to(0, relays))
 
 
 def hash_key(relays: Relays, draw: Draw) -> list[Ranked]:
-    """The relay that the key belongs to; then the ones that it would belong to without that one.
+    """The relay that the key belongs to; then the ones that it would belong to without that one."""
+    waiting = _waiting(relays, draw.key)
+    order = sorted(range(len(relays)), key=waiting.__getitem__)
+    return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
+
+
+def _waiting(relays: Relays, text: str) -> list[float]:
+    """How long each relay waits for a key: the one that waits least has it.
 
     Weighted rendezvous hashing: each relay draws an exponential waiting time from the key and its
     own name, at the rate of its weight, and the shortest wins. A relay that goes, comes or changes
     its weight changes nobody else's time, so only keys to or from that relay move.
     """
-    key = _hash64(draw.key)
-    waiting = [-log(_uniform(key ^ _seed(relay.name))) / relay.weight for relay in relays]
-    order = sorted(range(len(relays)), key=waiting.__getitem__)
-    return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
+    key = _hash64(text)
+    return [-log(_uniform(key ^ _seed(relay.name))) / relay.weight for relay in relays]
 
 
 POLICIES: dict[Policy, Callable[[Relays, Draw], list[Ranked]]] = {
@@ -74,6 +150,12 @@ POLICIES: dict[Policy, Callable[[Relays, Draw], list[Ranked]]] = {
     Policy.FAILOVER: failover,
     Policy.HASH: hash_key,
 }
+
+
+def first(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> Relay:
+    """The first of `rank`, without the others; `usable` is not empty, and if a pool of that map."""
+    pool = usable if isinstance(usable, Pool) else Pool.of(relay_map, usable)
+    return pool.lowest[pool.pick(draw)]
 
 
 def rank(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> list[Ranked]:

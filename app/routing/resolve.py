@@ -5,16 +5,17 @@ routing has no error findings (`app.routing.check`): every name that it uses is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from app.routing.envelope import Envelope, MailAddress
 from app.routing.mx import MX_PORT
-from app.routing.next_hop import EntryHop, ViaMap, ViaTable
-from app.routing.policies import Ranked, rank
+from app.routing.next_hop import EntryHop, ViaMap, ViaMx, ViaTable
+from app.routing.policies import Ranked, first, rank
 from app.routing.relay_map import HashKey, Relay, RelayMap
 from app.routing.relay_url import TLS, Protocol, RelayURL
 from app.routing.route import (
+    Brief,
     Candidate,
     Draw,
     Host,
@@ -44,6 +45,8 @@ def resolve(
     down: frozenset[StateKey],
     draw: DrawFor,
     mx: MxAnswer | None = None,
+    *,
+    explain: bool = False,
 ) -> Resolution | MxNeeded:
     """Where an envelope goes and why; or the domain whose MX records the answer hangs on.
 
@@ -53,52 +56,103 @@ def resolve(
         down: relays that health says get nothing, as (relay map, relay).
         draw: asked once at most, for the map that is picked from.
         mx: what a look-up of the domain of an earlier `MxNeeded` found.
+        explain: with a trace, which looks at every rule up to the one that decides.
     """
     if not envelope.recipient.domain:
-        return NeverDelivered("bad-address", "a recipient needs a local part and a domain")
-    walked = walk(table, envelope)
-    if walked.rule is None:
-        return Unrouted(walked.trace)
-    action = walked.rule.action
+        return NeverDelivered("bad-address", _NO_RECIPIENT)
+    trace: list[Step] = []
+    walked = _traced(table, envelope, trace) if explain else walk(table, envelope)
+    if walked is None:
+        return Unrouted(tuple(trace))
+    rule, hop = walked
+    action = rule.action
     if isinstance(action, Reject):
-        return Rejected(walked.rule.name, action.message, walked.trace)
-    question = _Question(envelope, action, walked.rule.name, _table_name(action), walked.trace)
-    if isinstance(walked.hop, RelayURL):
-        only = _candidate(action, walked.hop, relay=None, share=1.0)
+        return Rejected(rule.name, action.message, tuple(trace))
+    question = _Question(envelope, action, rule.name, _table_name(action), tuple(trace))
+    if isinstance(hop, RelayURL):
+        only = _candidate(action, hop, relay=None, share=1.0)
         return question.route((only,))
-    if isinstance(walked.hop, ViaMap):
-        return _over_map(table, question, walked.hop, down, draw)
+    if isinstance(hop, ViaMap):
+        return _over_map(table, question, hop, down, draw)
     return _over_mx(question, mx)
 
 
-@dataclass(frozen=True, slots=True)
-class Walked:
-    """The rule that decides, the next hop that it leads to, and the rules tried on the way.
+def brief(
+    table: RoutingTable, envelope: Envelope, down: frozenset[StateKey], draw: DrawFor
+) -> Brief | MxNeeded:
+    """What `resolve` answers to the same question, in short; a fraction of its cost.
 
-    Attributes:
-        rule: None where none takes the envelope.
-        hop: None where the rule refuses, or there is none.
+    Where the answer hangs on MX records it is `MxNeeded`, or a route to MX hosts for an address
+    literal; what becomes of the former only `resolve` says.
     """
+    if not envelope.recipient.domain:
+        return Brief(NeverDelivered)
+    walked = walk(table, envelope)
+    if walked is None:
+        return Brief(Unrouted)
+    rule, hop = walked
+    if isinstance(hop, ViaMap):
+        return _brief_over_map(table, rule, envelope, hop, down, draw)
+    if isinstance(hop, RelayURL):
+        return Brief(Route, rule.name, hop)
+    if isinstance(hop, ViaMx) and envelope.recipient.literal is None:
+        return MxNeeded(envelope.recipient.domain)
+    return Brief(Rejected if hop is None else Route, rule.name)
 
-    rule: Rule | None
-    hop: EntryHop | None
-    trace: tuple[Step, ...]
+
+def _brief_over_map(
+    table: RoutingTable,
+    rule: Rule,
+    envelope: Envelope,
+    via: ViaMap,
+    down: frozenset[StateKey],
+    draw: DrawFor,
+) -> Brief:
+    relay_map = table.maps[via.name]
+    usable = usable_relays(table, relay_map, down)
+    if not usable:
+        return Brief(TryAgain, rule.name)
+    relay = first(relay_map, usable, _drawn(relay_map, envelope, draw))
+    return Brief(Route, rule.name, relay.url)
 
 
-def walk(table: RoutingTable, envelope: Envelope) -> Walked:
-    """The rule that takes an envelope, and where it leads."""
-    trace: list[Step] = []
+_NO_RECIPIENT = "a recipient needs a local part and a domain"
+
+Walked = tuple[Rule, EntryHop | None]
+"""The rule that decides, and the next hop that it leads to; None where it refuses."""
+
+
+def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
+    """The rule that takes an envelope, and where it leads; None where none takes it."""
+    walked: Walked | None = None
+    least = -1
+    for bucket in table.index.met_by(envelope):
+        for place, rule in bucket:
+            if walked is not None and place >= least:
+                break
+            if rule.match.first_failing(envelope) is not None:
+                continue
+            hop = _leads_to(table, rule, envelope)
+            if hop is not None or isinstance(rule.action, Reject):
+                walked, least = (rule, hop), place
+                break
+    return walked
+
+
+def _traced(table: RoutingTable, envelope: Envelope, trace: list[Step]) -> Walked | None:
+    """The same, rule by rule, noting each that was tried."""
     for rule in table.ordered:
         because = rule.match.first_failing(envelope)
         hop: EntryHop | None = None
-        if because is None and isinstance(rule.action, RelayAction):
-            hop = _next_hop(table, rule.action, envelope)
-            because = "table" if hop is None else None
+        if because is None:
+            hop = _leads_to(table, rule, envelope)
+            lacks = hop is None and isinstance(rule.action, RelayAction)
+            because = "table" if lacks else None
         if because is None:
             trace.append(Step(rule.name, matched=True))
-            return Walked(rule, hop, tuple(trace))
+            return rule, hop
         trace.append(_passed(rule.name, because))
-    return Walked(None, None, tuple(trace))
+    return None
 
 
 @lru_cache(maxsize=65_536)
@@ -107,8 +161,11 @@ def _passed(rule: str, because: str) -> Step:
     return Step(rule, matched=False, because=because)
 
 
-def _next_hop(table: RoutingTable, action: RelayAction, envelope: Envelope) -> EntryHop | None:
-    """None: a table has neither the envelope's key nor a default."""
+def _leads_to(table: RoutingTable, rule: Rule, envelope: Envelope) -> EntryHop | None:
+    """Where a rule that matches leads; None: to a table that has nothing for it, or nowhere."""
+    action = rule.action
+    if isinstance(action, Reject):
+        return None
     via = action.via
     if isinstance(via, ViaTable):
         return look_up(table.tables[via.name], table.entries[via.name], envelope)
@@ -152,9 +209,17 @@ def _over_map(
             relay_map=relay_map.name,
             trace=question.trace,
         )
-    drawn = replace(draw(relay_map.name), key=hashed_text(relay_map.hash_key, question.envelope))
+    drawn = _drawn(relay_map, question.envelope, draw)
     candidates = (_of_ranked(question.action, ranked) for ranked in rank(relay_map, usable, drawn))
     return question.route(tuple(candidates), relay_map.name)
+
+
+def _drawn(relay_map: RelayMap, envelope: Envelope, draw: DrawFor) -> Draw:
+    """What is drawn for a map, with the key that it hashes, if any."""
+    drawn = draw(relay_map.name)
+    if relay_map.hash_key is None:
+        return drawn
+    return Draw(drawn.turn, drawn.uniform, hashed_text(relay_map.hash_key, envelope))
 
 
 def usable_relays(
@@ -166,6 +231,8 @@ def usable_relays(
     better than no try at all.
     """
     active = table.active_relays(relay_map)
+    if not down:
+        return active
     return tuple(r for r in active if (relay_map.name, r.name) not in down) or active
 
 

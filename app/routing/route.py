@@ -1,14 +1,15 @@
 """What a resolution answers: where an envelope goes, over which transport, and why."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.routing.names import IPAddress
 from app.routing.relay_url import TLS, Protocol, RelayURL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: that takes three times as long to make
 class Draw:
-    """What chance and history contribute to one pick.
+    """What chance and history contribute to one pick; nobody changes one.
 
     Attributes:
         turn: how many picks of this map came before; counts on over edits.
@@ -152,6 +153,20 @@ class MxNeeded:
     """The answer hangs on the MX records of a domain: look them up and ask again with them."""
 
     domain: str
+
+
+class Brief(NamedTuple):
+    """A resolution in short.
+
+    Attributes:
+        kind: of which it is one.
+        rule: that decides; None where none does.
+        url: of the first candidate; None for MX hosts, and where it goes nowhere.
+    """
+
+    kind: "type[Resolution]"
+    rule: str | None = None
+    url: RelayURL | None = None
 
 
 Resolution = Route | Rejected | Unrouted | NeverDelivered | TryAgain

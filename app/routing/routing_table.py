@@ -5,12 +5,48 @@ from dataclasses import dataclass, field
 
 from app.routing.credential import Credential
 from app.routing.entries import TableEntries
-from app.routing.relay_map import OutOfService, Relay, RelayMap
+from app.routing.policies import Pool
+from app.routing.relay_map import OutOfService, RelayMap
 from app.routing.rule import Rule
+from app.routing.rule_index import RuleBook, RuleIndex
 from app.routing.table import Entries, Table
 
 StateKey = tuple[str, str]
 """(relay map, relay)."""
+
+
+class Pools:
+    """The relays in service of each map, found when that is first asked for, and kept."""
+
+    __slots__ = ("_known", "_maps", "_states")
+
+    def __init__(
+        self, maps: Mapping[str, RelayMap], states: Mapping[StateKey, OutOfService]
+    ) -> None:
+        self._maps = maps
+        self._states = states
+        self._known: dict[str, Pool] = {}
+
+    def are_of(self, maps: Mapping[str, RelayMap], states: Mapping[StateKey, OutOfService]) -> bool:
+        """Whether they are those of these very maps and states."""
+        return self._maps is maps and self._states is states
+
+    def active(self, relay_map: RelayMap) -> Pool:
+        """The relays of a map that are in service, in its order."""
+        name = relay_map.name
+        known = self._known.get(name)
+        if known is not None and known.relay_map is relay_map:
+            return known
+        active = Pool.of(
+            relay_map, (r for r in relay_map.relays if (name, r.name) not in self._states)
+        )
+        if self._maps.get(name) is relay_map:
+            self._known[name] = active
+        return active
+
+
+_NO_RULES = RuleBook({})
+_NO_MAPS = Pools({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +62,8 @@ class RoutingTable:
             they are given, they are kept as `TableEntries`.
         rules: by name.
         credentials: by label.
-        ordered: the enabled rules in the order in which they are tried.
+        book: what was worked out of these rules; a successor with the same ones keeps it.
+        pools: the same of these maps and states.
     """
 
     revision: int = 0
@@ -36,15 +73,28 @@ class RoutingTable:
     entries: Mapping[str, Entries] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
-    ordered: tuple[Rule, ...] = field(init=False, compare=False, repr=False)
+    book: RuleBook = field(default=_NO_RULES, compare=False, repr=False)
+    pools: Pools = field(default=_NO_MAPS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Put the enabled rules in order, and keep the entries as what is edited cheaply."""
+        """Keep the entries as what is edited cheaply, and what is known while it holds."""
         if not all(isinstance(entries, TableEntries) for entries in self.entries.values()):
             kept = {name: TableEntries.of(entries) for name, entries in self.entries.items()}
             object.__setattr__(self, "entries", kept)
-        enabled = (rule for rule in self.rules.values() if rule.enabled)
-        object.__setattr__(self, "ordered", tuple(sorted(enabled, key=lambda rule: rule.order)))
+        if self.book.rules is not self.rules:
+            object.__setattr__(self, "book", RuleBook(self.rules))
+        if not self.pools.are_of(self.maps, self.states):
+            object.__setattr__(self, "pools", Pools(self.maps, self.states))
+
+    @property
+    def ordered(self) -> tuple[Rule, ...]:
+        """The enabled rules in the order in which they are tried."""
+        return self.book.ordered
+
+    @property
+    def index(self) -> RuleIndex:
+        """The same, filed by what they ask for."""
+        return self.book.index
 
     def has_relay(self, relay_map: str, relay: str) -> bool:
         """Whether there is such a map, with such a relay in it."""
@@ -59,9 +109,9 @@ class RoutingTable:
         """Whether that relay is out of service."""
         return (relay_map, relay) in self.states
 
-    def active_relays(self, relay_map: RelayMap) -> tuple[Relay, ...]:
+    def active_relays(self, relay_map: RelayMap) -> Pool:
         """The relays of a map that are in service, in its order."""
-        return tuple(r for r in relay_map.relays if (relay_map.name, r.name) not in self.states)
+        return self.pools.active(relay_map)
 
 
 EMPTY = RoutingTable()

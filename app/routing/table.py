@@ -61,13 +61,13 @@ def keys_of_envelope(kind: TableKey, envelope: Envelope) -> tuple[str, ...]:
         case TableKey.AUTH_USER:
             return () if envelope.auth_user is None else (envelope.auth_user,)
         case TableKey.RECIPIENT:
-            return envelope.recipient_keys
+            return envelope.recipient.keys
         case TableKey.SENDER:
-            return envelope.sender_keys
+            return envelope.sender.keys
         case TableKey.RECIPIENT_DOMAIN:
-            return envelope.recipient_keys[1:]
+            return envelope.recipient.keys[1:]
         case TableKey.SENDER_DOMAIN:
-            return envelope.sender_keys[1:]
+            return envelope.sender.keys[1:]
 
 
 def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | None:

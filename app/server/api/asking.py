@@ -55,11 +55,11 @@ async def _ask(services: Services, table: RoutingTable, question: Question) -> R
     except Undeliverable as refused:
         return NeverDelivered("bad-address", str(refused))
     draws = Draws(services.live, question.draw)
-    found = resolve(table, envelope, down, draws.of)
+    found = resolve(table, envelope, down, draws.of, explain=question.explain)
     if not isinstance(found, MxNeeded):
         return found
     mx = await services.resolver.look_up(found.domain, draws.of("").uniform)
-    settled = resolve(table, envelope, down, draws.of, mx)
+    settled = resolve(table, envelope, down, draws.of, mx, explain=question.explain)
     if isinstance(settled, MxNeeded):
         raise TypeError  # the core has the answer that it asked for
     return settled

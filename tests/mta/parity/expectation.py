@@ -163,10 +163,10 @@ def resolution(
     table: RoutingTable, envelope: Envelope, down: Down = ALL_UP, uniform: float = 0.0
 ) -> Resolution:
     """Answer what `resolve` says, with the exchangers of the zone where it asks for them."""
-    answer = resolve(table, envelope, down, lambda _: Draw())
+    answer = resolve(table, envelope, down, lambda _: Draw(), explain=True)
     if isinstance(answer, MxNeeded):
         found = mx_answer(answer.domain, uniform)
-        answer = resolve(table, envelope, down, lambda _: Draw(), found)
+        answer = resolve(table, envelope, down, lambda _: Draw(), found, explain=True)
     assert not isinstance(answer, MxNeeded)
     return answer
 

@@ -1,17 +1,20 @@
 """An envelope goes where the rows say, and where a plain reading of the rules would send it."""
 
 import json
+from dataclasses import replace
 from typing import assert_never
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.routing import mx
 from app.routing.envelope import NULL, Envelope, parse_mail_address
 from app.routing.names import host_address, parse_address
 from app.routing.relay_url import TLS
-from app.routing.resolve import resolve
+from app.routing.resolve import brief, resolve
 from app.routing.route import (
+    Brief,
     Candidate,
     Draw,
     Host,
@@ -49,10 +52,12 @@ def mx_of(text: str) -> MxAnswer | None:
     return FAILURES.get(text, MxHosts(tuple(text.split()))) if text else None
 
 
-def answer(row: Row) -> Resolution | MxNeeded:
+def answer(row: Row, *, explain: bool = False) -> Resolution | MxNeeded:
     table = routing(ROUTING | {"out": row["out"].split()})
     draw = Draw(int(row["turn"] or 0))
-    return resolve(table, envelope(row), members(row["down"]), lambda _map: draw, mx_of(row["mx"]))
+    mx_answer = mx_of(row["mx"])
+    down = members(row["down"])
+    return resolve(table, envelope(row), down, lambda _map: draw, mx_answer, explain=explain)
 
 
 def how(candidate: Candidate) -> str:
@@ -143,7 +148,7 @@ def test_a_relay_url_of_a_rule_has_no_name_and_an_exchanger_has_no_url() -> None
 
 
 def test_the_trace_names_every_rule_tried_and_what_said_no() -> None:
-    found = answer(one("keep"))
+    found = answer(one("keep"), explain=True)
     assert isinstance(found, Route)
     assert found.trace == (
         Step("spam", matched=False, because="senders"),
@@ -184,11 +189,34 @@ def test_resolve_agrees_with_a_plain_reading_of_the_rules(
 ) -> None:
     """`plain` reads the documents word by word and knows no class of the core."""
     asked = MxHosts(("mx.test",))
-    found = resolve(table, letter, NOBODY, lambda _map: draw, asked)
+    found = resolve(table, letter, NOBODY, lambda _map: draw, asked, explain=True)
     expected = plain.resolve(table, letter)
     assert plain.seen(found) == expected
-    assert resolve(table, letter, NOBODY, lambda _map: draw, asked) == found
-    assert plain.seen(resolve(table, letter, NOBODY, lambda _map: other, asked)) == expected
+    assert resolve(table, letter, NOBODY, lambda _map: draw, asked, explain=True) == found
+    again = resolve(table, letter, NOBODY, lambda _map: other, asked, explain=True)
+    assert plain.seen(again) == expected
+
+
+@settings(max_examples=500)
+@given(strategies.routings(), strategies.envelopes, strategies.draws, st.data())
+def test_an_answer_without_a_trace_and_one_in_short_are_the_same_answer(
+    table: RoutingTable, letter: Envelope, draw: Draw, data: st.DataObject
+) -> None:
+    relays = sorted((m.name, relay.name) for m in table.maps.values() for relay in m.relays)
+    down = frozenset(data.draw(st.lists(st.sampled_from(relays))))
+    for asked in (None, MxHosts(("mx.test",))):
+        told = resolve(table, letter, down, lambda _map: draw, asked, explain=True)
+        found = resolve(table, letter, down, lambda _map: draw, asked)
+        assert found == (told if isinstance(told, MxNeeded) else replace(told, trace=()))
+        if asked is None:
+            assert brief(table, letter, down, lambda _map: draw) == in_short(found)
+
+
+def in_short(found: Resolution | MxNeeded) -> Brief | MxNeeded:
+    if isinstance(found, MxNeeded):
+        return found
+    url = found.chosen.url if isinstance(found, Route) else None
+    return Brief(type(found), getattr(found, "rule", None), url)
 
 
 @given(strategies.routings(), strategies.envelopes, strategies.draws)

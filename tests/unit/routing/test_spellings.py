@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.routing.errors import Refused
-from app.routing.names import keys_of, parents
+from app.routing.names import keys_of
 from tests.unit.routing.fields import PARSERS
 from tests.vectors.rows import Row, ids, rows
 
@@ -83,8 +83,3 @@ def test_nothing_that_would_end_a_line_or_a_quote_is_taken(
 )
 def test_keys_go_from_the_most_specific_to_the_least(text: str, keys: list[str]) -> None:
     assert list(keys_of(text)) == keys
-
-
-def test_the_parents_of_a_domain_are_those_above_it() -> None:
-    assert list(parents("a.b.c")) == ["b.c", "c"]
-    assert list(parents("c")) == []
