@@ -6,7 +6,7 @@ here looks at a million entries because one of them was edited.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
@@ -178,11 +178,22 @@ class LayeredEntries(TableEntries):
             made.known = self.known.after(self, changes)
         return made
 
-    def differing(self, other: Mapping[str, EntryHop]) -> set[str]:
-        """See `Shards.differing`."""
-        if isinstance(other, LayeredEntries) and self.base is other.base:
-            return {*self.over, *other.over}
-        return {*self, *other}
+    def differences(
+        self, other: Shards[str, EntryHop]
+    ) -> Iterator[tuple[str, EntryHop | None, EntryHop | None]]:
+        """See `Shards.differences`."""
+        if not (isinstance(other, LayeredEntries) and self.base is other.base):
+            yield from super().differences(other)
+            return
+        for key in {**self.over, **other.over}:
+            before, after = self.get(key), other.get(key)
+            if before is not after:
+                yield key, before, after
+
+    def unshared(self, other: Shards[str, EntryHop]) -> Iterator[Mapping[str, EntryHop]]:
+        """See `Shards.unshared`."""
+        del other
+        return self.leaves()
 
     def branches(self) -> tuple[tuple[Mapping[str, EntryHop], ...], ...]:
         """All entries in one part."""

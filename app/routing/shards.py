@@ -77,12 +77,12 @@ class Shards(Mapping[K, V]):
     def differences(self, other: "Shards[K, V]") -> Iterator[tuple[K, V | None, V | None]]:
         """Keys whose values are not one object in the two, with both; None is absence."""
         theirs, ours = other.get, self.get
-        for leaf in self._unshared(other):
+        for leaf in self.unshared(other):
             for key, before in leaf.items():
                 after = theirs(key)
                 if before is not after:
                     yield key, before, after
-        for leaf in other._unshared(self):  # noqa: SLF001  another of our own
+        for leaf in other.unshared(self):
             for key, after in leaf.items():
                 if ours(key) is None:
                     yield key, None, after
@@ -138,7 +138,7 @@ class Shards(Mapping[K, V]):
         """As of a dict."""
         return f"{type(self).__name__}({dict(self.items())!r})"
 
-    def _unshared(self, other: "Shards[K, V]") -> Iterator[_Leaf[K, V]]:
+    def unshared(self, other: "Shards[K, V]") -> Iterator[Mapping[K, V]]:
         """Our leaves that the other does not have at that place, each once."""
         seen: set[int] = set()
         for ours, theirs in zip(self.root, other.root, strict=True):

@@ -227,7 +227,7 @@ def _make(own: RoutingTable, part: Part) -> None:
     entries = cast("dict[str, Draft]", own.entries)
     if isinstance(part, EntryChanges):
         changed = entries[part.table].after_all(part.keys, part.afters)
-        entries[part.table] = Draft.from_entries(changed)
+        entries[part.table] = Draft(changed.base, changed.over, len(changed))
         return
     for change in part:
         subject = change.subject
