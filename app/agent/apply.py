@@ -32,6 +32,8 @@ STEPS = PREPARING + SWITCHING + RESTORING
 
 _Step = Callable[[str], None]
 _PAUSE_S = 0.02
+_ANSWER_LIMIT_S = 30.0
+"""What a program says within this, it says; a longer apply is for what takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,32 +242,44 @@ class Applier:
             done = Reload.NONE if prepared.move is None else prepared.reload
             return attempt.ended(state, done, str(error))
         self._at("observe")
-        try:
-            async with asyncio.timeout_at(ends):
-                await self._asked()
-        except (ControlError, TimeoutError) as error:
-            why = str(error) or "the table program does not answer in time"
+        why = await self._unasked(ends)
+        if why:
             detail = f"it is written, and no answer from it was seen: {why}"
             return attempt.ended(LineState.UNKNOWN, prepared.reload, detail)
         return self._applied(attempt, prepared.reload, prepared.note)
 
-    async def _asked(self) -> None:
+    async def _unasked(self, ends: float) -> str:
         """Wait until the table program says that it answers from what is written.
 
-        Raises:
-            NotServing: smtpd does not run, and cannot be started.
+        Returns:
+            why it does not, if it does not in time; or that smtpd does not run, and cannot be
+            started.
         """
-        live = self._preparer.live
-        while live is not None:
-            running = await self._mta.control.running()
-            if running is None:
-                await self.start()
-                running = await self._mta.control.running()
-                if running is None:
-                    raise NotServing(f"smtpd does not run: {self._mta.control.last_words()}")
-            if await live.is_asked(running):
-                return
-            await asyncio.sleep(_PAUSE_S)
+        live, control, known = self._preparer.live, self._mta.control, None
+        why = "the table program does not answer in time"
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout_at(ends) as limit:
+                while live is not None:
+                    running = await control.running()
+                    if running is None:
+                        limit.reschedule(ends)
+                        await self.start()
+                        running = await control.running()
+                    if running is None:
+                        return f"smtpd does not run: {control.last_words()}"
+                    if running != known:  # each smtpd has a program of its own, and as long
+                        known = running
+                        limit.reschedule(min(ends, clock() + _ANSWER_LIMIT_S))
+                    why = await live.unasked(running)
+                    if not why:
+                        return ""
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            return why
+        except ControlError as error:
+            return str(error)
+        return ""
 
     @property
     def _live_file(self) -> LiveFile:

@@ -51,10 +51,19 @@ class LivePreparer:
 
     async def is_asked(self, running: Identity | None) -> bool:
         """Whether the smtpd that runs asks a program which reads what is written here."""
+        return not await self.unasked(running)
+
+    async def unasked(self, running: Identity | None) -> str:
+        """Why the smtpd that runs is not answered from what is written here; "" where it is."""
         if running is None:
-            return False
+            return "smtpd does not run"
         said = await program.ask(self.file.room, running)
-        return said is not None and said.reads(self.file.meta())
+        if said is None:
+            return "no table program of the smtpd that runs says anything"
+        if said.trouble:  # its words are in smtpd's log
+            return "the table program cannot read the live file"
+        reads = said.reads(self.file.meta())
+        return "" if reads else "the table program answers from another revision"
 
     def have(self) -> Have | None:
         """The model that a server may send the changes of; None before the first."""

@@ -92,6 +92,29 @@ def test_killed_at_any_step_of_a_live_push_the_old_or_the_new_is_answered(
     assert machine.pids() == pids
 
 
+@pytest.mark.parametrize(
+    ("limit_s", "why"),
+    [
+        (3.0, "the table program does not answer in time"),
+        (900.0, "no table program of the smtpd that runs says anything"),
+    ],
+)
+def test_a_push_that_no_program_answers_for_ends_and_says_so(
+    machine: Machine, limit_s: float, why: str
+):
+    """However long an apply may take, a program that says nothing is not waited for so long."""
+    machine.do("first")
+    assert machine.ended(over_pool(1, A)) == ("applied", "restart")
+    machine.site(live=True, apply_limit_s=limit_s)
+    program = status(machine.namespace)["pid"]
+    ended = machine.ended(over_pool(2, B), run_at={"write": f"kill -STOP {program}"})
+    machine.namespace.run(["sh", "-c", f"kill -CONT {program}"])
+    assert ended == ("unknown", "live")
+    assert machine.detail == f"it is written, and no answer from it was seen: {why}"
+    assert machine.ended(over_pool(3, B))[0] == "applied"
+    assert machine.goes_to("x.test") == "b"
+
+
 STEPS = ("would-strand", "stage", "check", *SWITCHING, "write", "observe:2")
 
 
