@@ -194,7 +194,7 @@ class RelaySeen(Message):
 
     Attributes:
         since: when that began, in seconds since the epoch.
-        cause: why it is down; None where it is not.
+        cause: why it is down; None where it is not, or where an agent before this one knew.
         reply: the SMTP reply code that said so, if one did.
         sessions: connections to it that the MTA holds open; None where that is not known.
         envelopes: recipients in the MTA's queue that wait for it; None where that is not known.

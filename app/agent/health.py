@@ -120,10 +120,18 @@ class Health:
         self._order = count()
         self._free_at = 0.0
         self._down: frozenset[tuple[str, str]] = frozenset()
+        self._before: frozenset[tuple[str, str]] = frozenset()
         self.turns = 0
         """How often a relay has come to stand otherwise than before."""
 
     # --- what is in use ----------------------------------------------------------------------
+
+    def remember(self, down: frozenset[tuple[str, str]]) -> None:
+        """Take it that these are down, as was known before us, until looks say otherwise.
+
+        Before the first `use`, at which those that are not in use are forgotten.
+        """
+        self._down = self._before = down
 
     def use(self, relays: Iterable[InUse]) -> None:
         """Watch these relays and no others; what is known of those that stay is kept."""
@@ -137,9 +145,12 @@ class Health:
             del self._watched[gone]
         now, epoch = self._clock(), self._epoch()
         for new in wanted.keys() - self._watched.keys():
-            self._watched[new] = _Watched(since=epoch, due=now)
+            watched = self._watched[new] = _Watched(since=epoch, due=now)
+            if any(relay.name in self._before for relay in wanted[new]):
+                watched.state = RelayHealth.DOWN
             self._place(new, frozenset({_place_of(new.url)}))
             self._put(new, now)
+        self._before = frozenset()
         self._tell_of_all()
 
     def relays(self) -> list[InUse]:

@@ -103,6 +103,10 @@ class HealthLoop:
         self._to_tell = asyncio.Event()
         self._to_tell.set()  # what an agent before us told is not known to be so
 
+    def remember(self, down: frozenset[tuple[str, str]]) -> None:
+        """Take it that these are down until looks say otherwise; before the first `use`."""
+        self._health.remember(down)
+
     def use(self, relays: Iterable[InUse]) -> None:
         """Watch these relays and no others."""
         self._health.use(relays)

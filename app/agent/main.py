@@ -1,6 +1,7 @@
 """The agent's composition root: settings to parts, parts to a running agent."""
 
 import asyncio
+import contextlib
 import grp
 import os
 import signal
@@ -31,6 +32,7 @@ from app.agent.watch import Watch
 from app.observe import event, start_log
 from app.render.plan import CONF
 from app.routing.errors import ControlError
+from app.routing.live_file import NotLive
 from app.routing.routing_table import StateKey
 from app.settings import AgentSettings, Asks
 from app.settings import Control as ControlSetting
@@ -185,6 +187,8 @@ def _health(settings: AgentSettings, live: LivePreparer) -> HealthLoop:
         await asyncio.to_thread(live.file.tell, down)
 
     health = HealthLoop(Prober(leave_out=settings.probe_not), Smtpctl(settings.smtpctl), tell)
+    with contextlib.suppress(NotLive):  # nobody's word: ours is written over it
+        health.remember(live.file.down())
     if settings.probe_auth:
         health.login_of = Logins(live.file).of
     return health

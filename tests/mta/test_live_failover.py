@@ -1,15 +1,17 @@
 """Failover from end to end: relays die and come back, and mail waits for none of that."""
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
 
 from tests.mta.agents import table_program
-from tests.mta.agents.answers import answers, asked
+from tests.mta.agents.answers import answers, asked, status
 from tests.mta.agents.fleet import MTA, Fleet
 from tests.mta.agents.machine import PORT, A, B, Machine, operator
 from tests.mta.bed.injector import Submission
@@ -21,6 +23,8 @@ MAP = "/v1/relay-maps/pool"
 TABLE = "rm-map-pool"
 """What smtpd asks for a relay of it."""
 _LIMIT_S = 120
+LOOKS = 100
+"""Ten seconds of them: two looks at a relay come within five."""
 _PROBES = count()
 
 # The agent, but that all that smtpd logs is kept.
@@ -168,6 +172,28 @@ def test_where_all_are_down_health_is_ignored(machine: Machine, fleet: Fleet):
     until(fleet, lambda: stands(fleet, "second")[0] == "up", "up again")
     until(fleet, lambda: findings(fleet) == [], "well")
     assert machine.pids() == pids
+
+
+def test_an_agent_that_starts_forgets_nobody_who_is_down(machine: Machine, fleet: Fleet):
+    """Mail would go to it until it had been looked at twice."""
+    machine.sinks.die("a")
+    until(fleet, lambda: stands(fleet, "first") == ("down", "refused"), "down")
+    assert fleet.agent is not None
+    fleet.stop(fleet.agent, signal.SIGKILL)
+    began = fleet.log().count("agent-started")
+    fleet.start_agent("-c", KEEPS_LOG)
+    said = []
+
+    def told() -> bool:
+        with suppress(ValueError, OSError):  # of a smtpd that ends just now
+            said.append(status(machine.namespace)["down"])
+        return fleet.log().count("agent-started") > began and len(said) > LOOKS
+
+    until(fleet, told, "started")
+    assert set(said) == {1}
+    machine.sinks.accept("a")
+    until(fleet, lambda: stands(fleet, "first")[0] == "up", "up again")
+    until(fleet, lambda: status(machine.namespace)["down"] == 0, "told")
 
 
 def test_a_relay_that_is_out_is_drained(machine: Machine, fleet: Fleet):

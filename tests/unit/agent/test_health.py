@@ -107,6 +107,29 @@ def test_it_is_told_when_that_changes_and_only_then(one: World):
     assert one.told == [{"a"}, set()]
 
 
+BEFORE = frozenset({("m", "a"), ("m", "gone")})
+
+
+def test_what_was_down_before_is_down_until_looks_say_otherwise(world: World):
+    world.health.remember(BEFORE)
+    assert world.health.down() == BEFORE  # nobody has said yet who is in use
+    world.health.use([relay()])
+    assert (world.state(), world.told) == (RelayHealth.DOWN, [{"a"}])
+    world.look(UP)
+    assert world.state() is RelayHealth.DOWN
+    world.look(UP)
+    assert (world.state(), world.told) == (RelayHealth.UP, [{"a"}, set()])
+
+
+def test_what_was_down_before_is_nobodys_later_name(world: World):
+    world.health.remember(BEFORE)
+    world.health.use([relay()])
+    world.look(UP, UP)
+    world.health.use([])
+    world.health.use([relay()])
+    assert world.state() is RelayHealth.UNKNOWN
+
+
 def test_since_when_and_why(one: World):
     one.look(UP)
     since = one.seen.since
