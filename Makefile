@@ -1,7 +1,7 @@
 # make run     set up what is missing, start the server with its state in ./var
 # make test    set up what is missing (OpenSMTPD where this user may), run every test
 # make check   style, types, import contracts, unused code and dependencies, spelling, Dockerfile
-# make soak    100 kills under 2,000 messages, and changes among a million entries (root, a quarter of an hour)
+# make soak    100 kills under mail, and changes among a million entries (root, a quarter of an hour)
 # make demo    server, agent and a real smtpd with three sinks, in a minute (root, Debian)
 # make bench   measure every speed figure, each a ratio of this run, into bench/RESULTS.md (CHECK=1: fail past a limit)
 # make fuzz    look for input that the table program does not survive (SECONDS=60 for each target)
