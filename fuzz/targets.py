@@ -19,7 +19,8 @@ from app.routing.live_file import (
 from app.table_program.answers import WALK
 from app.table_program.channel import MAX_LINE, Channel, Imsg, Lines, Question
 from app.table_program.live import LiveFile
-from app.table_program.main import Log, Program, _Asked
+from app.table_program.log import Log
+from app.table_program.main import Program, _Asked
 from tests.unit.routing.making import routing
 from tests.unit.table_program import asking
 
@@ -62,7 +63,7 @@ def _channel(where: Path, make: Callable[[], Channel]) -> Target:
         """The first octet says how the rest is cut: alike questions, however it is."""
         size, data = (data[0] or 1, data[1:]) if data else (1, data)
         whole, cut = make(), make()
-        asked = _Asked(-1, -1)
+        asked = _Asked()
         program.answer(asked, Question("open", key=WALK))
         meant = list(whole.feed(data))
         found: list[Question] = []
@@ -97,7 +98,7 @@ def _rows(_where: Path) -> Target:
 
 def _walk(where: Path) -> Target:
     program, actions = _program(where)
-    asked = _Asked(-1, -1)
+    asked = _Asked()
     program.answer(asked, Question("open", key=WALK))
 
     def one(data: bytes) -> None:

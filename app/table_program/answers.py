@@ -22,6 +22,7 @@ No other question is asked with the client, so a walk that smtpd gave up lends n
 What comes out of order is not guessed at: "cannot tell" is 451 to the client, who comes again.
 """
 
+import marshal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -84,6 +85,18 @@ class Walk:
         self._next = 0
         self.revision = 0
         """Of the last answer."""
+
+    def state(self) -> bytes:
+        """Where the walk is, for who goes on with it."""
+        pieces = {stage.value: piece for stage, piece in self._pieces.items()}
+        return marshal.dumps((self._stage.value, pieces, self._decided, self._next))
+
+    def go_on(self, state: bytes) -> None:
+        """Be where another one was; nowhere, if that is not known."""
+        if state:
+            stage, pieces, self._decided, self._next = marshal.loads(state)  # noqa: S302  our own
+            self._stage = _Stage(stage)
+            self._pieces = {_Stage(value): piece for value, piece in pieces.items()}
 
     def answer(self, question: Question) -> Answer:
         """The answer to one question of the walk."""

@@ -53,6 +53,10 @@ Answer = str | bool | None
 class Channel(Protocol):
     """One way of asking."""
 
+    def first(self, data: bytes, at: int) -> int:
+        """Where the first question ends that begins there; 0 where it is not all there yet."""
+        ...
+
     def feed(self, data: bytes) -> Iterator[Question]:
         """The questions that are whole with these octets."""
         ...
@@ -76,6 +80,14 @@ class Imsg:
 
     def __init__(self) -> None:
         self._data = b""
+
+    def first(self, data: bytes, at: int) -> int:
+        """See `Channel.first`."""
+        if len(data) - at < _HEADER.size:
+            return 0
+        _, size, *_ = _HEADER.unpack_from(data, at)
+        end = at + max(size & 0x7FFF, _HEADER.size)
+        return end if end <= len(data) else 0
 
     def feed(self, data: bytes) -> Iterator[Question]:
         """See `Channel.feed`."""
@@ -140,6 +152,12 @@ class Lines:
         self._data = b""
         self._name = ""
         self._too_long = False
+
+    def first(self, data: bytes, at: int) -> int:
+        """See `Channel.first`; of a line that is too long each piece is one."""
+        end = data.find(b"\n", at) + 1
+        too_long = self._too_long or len(data) - at > MAX_LINE
+        return end or (len(data) if too_long else 0)
 
     def feed(self, data: bytes) -> Iterator[Question]:
         """See `Channel.feed`."""

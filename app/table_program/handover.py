@@ -1,8 +1,9 @@
-"""One process for all tables: a later one hands its descriptors to the first, and only waits.
+"""One program for all tables: a later one hands its socket to the first, and ends.
 
 smtpd starts this program once for each `table` line, one after the other, and asks them one
-question at a time: a second Python would answer nothing sooner, and cost memory and a start.
-What waits is cat(1). It ends with the process that serves, which ends with smtpd.
+question at a time: a second Python would answer nothing sooner, and cost memory and a start. What
+counts for smtpd is the socket that it gave, not the process that it started: its lookup process
+reaps those that end, and asks on.
 
 Imported before `site` has run: nothing but what is built into the interpreter.
 """
@@ -17,7 +18,9 @@ ROOM = "run"
 HANDS_OVER = b"T"
 TAKEN = b"t"
 LEFT = b"L"
-"""Said last by who hands over: only then are they served there, so never at both ends."""
+"""Said by who hands over once it has: only then is it served there, so never at both ends."""
+KEPT = b"l"
+"""Said at last: now two processes hold it, and whoever handed over may end."""
 _LIMIT_S = 5.0
 
 
@@ -26,38 +29,63 @@ def data_of(config: str) -> str:
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(config))), "data")  # noqa: PTH118, PTH120, PTH100
 
 
+def parent_of(pid: int) -> int:
+    """The process that a process is a child of; 0 where that is not known."""
+    try:
+        stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return 0
+    try:
+        return int(os.read(stat, 4096).rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    finally:
+        os.close(stat)
+
+
 def address_of(config: str, parent: int) -> str:
-    """Where the first program of a smtpd listens; `parent` is the process that starts them."""
-    return os.path.join(data_of(config), ROOM, f"{parent}.sock")  # noqa: PTH118
+    """Where the program of a smtpd listens; `parent` is the process of it that starts programs.
+
+    It names the first process of that smtpd as well, for who looks for the program.
+    """
+    return os.path.join(data_of(config), ROOM, f"{parent_of(parent)}.{parent}.sock")  # noqa: PTH118
 
 
 def hand_over(config: str) -> None:
-    """Hand over to the program that smtpd started first, and become what waits for its end.
+    """Hand over to the program that smtpd started first, and end.
 
     This returns only where there is no such program: then this is the first.
     """
+    address = address_of(config, os.getppid())
+    while (link := _connected(address)) is not None:
+        try:
+            link.sendmsg(
+                [HANDS_OVER], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", 0))]
+            )
+            if (said := link.recv(1)) == TAKEN:
+                link.settimeout(None)  # from here on it is the other's to serve
+                link.send(LEFT)
+                if link.recv(1) == KEPT:
+                    os._exit(0)
+            elif said:
+                return
+        except TimeoutError:
+            return
+        except OSError:
+            pass
+        link.close()  # it was killed meanwhile: another one has taken its place, or nobody
+
+
+def _connected(address: str) -> "_socket.socket | None":
+    """A connection to who listens there, if it is a process of the same user."""
     link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     link.settimeout(_LIMIT_S)
     try:
-        link.connect(address_of(config, os.getppid()))
-        if not _is_ours(link):
-            return
-        link.sendmsg(
-            [HANDS_OVER], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("ii", 0, 1))]
-        )
-        if link.recv(1) != TAKEN:
-            return
-        link.send(LEFT)
+        link.connect(address)
+        said = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", said)[1] == os.getuid():
+            return link
     except OSError:
-        return
-    link.settimeout(None)
-    os.dup2(link.fileno(), 0)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.execv("/bin/cat", ["cat"])  # noqa: S606  it must be no Python that waits
-
-
-def _is_ours(link: _socket.socket) -> bool:
-    """Whether who listens there is a process of the same user."""
-    said = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
-    return bool(struct.unpack("3i", said)[1] == os.getuid())
+        pass
+    link.close()
+    return None

@@ -1,60 +1,39 @@
 """The loop of the table program: it listens to smtpd on all tables, and to who asks how it does.
 
-It ends when smtpd has closed every table, and for no other reason: smtpd ends with it.
+It ends when smtpd has closed every table. Where it is killed, another one goes on (`keeping`).
 """
 
-import contextlib
-import errno
+import gc
 import json
 import os
 import random
 import resource
 import select
-import signal
 import socket
 import struct
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.routing.route import Draw
 from app.table_program.answers import CREDENTIALS, WALK, Credentials, Relays, Table, Walk
-from app.table_program.channel import Answer, Channel, Imsg, Question, channel_for
-from app.table_program.handover import HANDS_OVER, LEFT, TAKEN, address_of, data_of
+from app.table_program.channel import Answer, Channel, Question, channel_for
+from app.table_program.handover import (
+    HANDS_OVER,
+    KEPT,
+    LEFT,
+    TAKEN,
+    address_of,
+    data_of,
+    parent_of,
+)
+from app.table_program.keeping import Keeper, Kept
 from app.table_program.live import CannotRead, LiveFile
+from app.table_program.log import Log
 
 _CHUNK = 65_536
 _BACKLOG = 64
-_SAY_EVERY_S = 1.0
-
-
-class Log:
-    """Lines on standard error, one a second of each cause at most."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._said: dict[str, tuple[float, int]] = {}
-
-    def say(self, cause: str, what: str) -> None:
-        """Write a line, unless one of the same cause was written within a second."""
-        now = self._clock()
-        last, kept_back = self._said.get(cause, (-_SAY_EVERY_S, 0))
-        # Who does not read what we say must not stop us: then it is kept back as well.
-        if now - last < _SAY_EVERY_S or not _takes_more(2):
-            self._said[cause] = (last, kept_back + 1)
-            return
-        self._said[cause] = (now, 0)
-        more = f" ({kept_back} more of this)" if kept_back else ""
-        with contextlib.suppress(OSError):
-            os.write(2, f"table-relaymap: {what}{more}\n".encode())
-
-
-def _takes_more(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return any(state & select.POLLOUT for _, state in poll.poll(0))
+_OVER = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
 class Turns:
@@ -77,14 +56,21 @@ def _chance() -> int:
 
 @dataclass(slots=True)
 class _Asked:
-    """One table: its descriptors, how it is asked, what answers, and how often it has."""
+    """One table: how it is asked, what answers, and how often it has."""
 
-    reads: int
-    writes: int
     channel: Channel | None = None
     name: str = ""
     table: Table | None = None
     answered: int = 0
+
+
+@dataclass(slots=True)
+class _Open(_Asked):
+    """A table that smtpd has open: where it asks, and which one it is to who keeps it."""
+
+    link: socket.socket = field(kw_only=True)
+    number: int = field(kw_only=True)
+    first: bytes = b""
 
 
 @dataclass(slots=True)
@@ -106,59 +92,93 @@ class Program:
     actions: tuple[str, ...]
     log: Log = field(default_factory=Log)
     turns: Turns = field(default_factory=Turns)
-    answered: int = 0
     smtpd: int = 0
-    _asked: dict[int, _Asked] = field(default_factory=dict)
+    keeper: Keeper = field(default_factory=lambda: Keeper([]))
+    _open: dict[int, _Open] = field(default_factory=dict)
     _links: dict[int, _Link] = field(default_factory=dict)
     _poll: select.epoll = field(default_factory=select.epoll)
 
-    def open(self, reads: int, writes: int) -> None:
-        """Listen to one more table."""
-        self._asked[reads] = _Asked(reads, writes)
-        self._poll.register(reads, select.EPOLLIN)
-
-    def run(self, listener: socket.socket | None) -> None:
-        """Answer until smtpd has closed every table."""
-        if listener is not None:
-            self._poll.register(listener, select.EPOLLIN)
-        while self._asked:
-            for descriptor, _ in self._poll.poll():
-                if descriptor in self._asked:
-                    self._hear(self._asked[descriptor])
-                elif descriptor in self._links:
-                    self._hear_whoever(self._links[descriptor])
+    def run(self, listener: socket.socket | None) -> bool:
+        """Answer until smtpd has closed every table: true; or whoever keeps us has ended: false."""
+        self._begin(listener)
+        keeper = self.keeper.link
+        while self._open:
+            for descriptor, state in self._poll.poll():
+                if opened := self._open.get(descriptor):
+                    self._hear(opened, state)
+                elif link := self._links.get(descriptor):
+                    self._hear_whoever(link)
+                elif keeper is not None and descriptor == keeper.fileno():
+                    self._leave()
+                    return False
                 elif listener is not None:
                     self._greet(listener)
+        return True
+
+    def _begin(self, listener: socket.socket | None) -> None:
+        tables = [kept for kept in enumerate(self.keeper.tables) if kept[1].link.fileno() >= 0]
+        self.keeper.in_hand.resume({number: kept.link for number, kept in tables})
+        for number, kept in tables:
+            self._serve(number, kept)
+        for each in (listener, self.keeper.link):
+            if each is not None:
+                self._poll.register(each, select.EPOLLIN)
+
+    def _leave(self) -> None:
+        """Let go of all but the tables: who goes on from here opens it anew."""
+        for link in list(self._links.values()):
+            self._hang_up(link)
+        self._poll.close()
+        self.live.close()
 
     # --- smtpd ---------------------------------------------------------------------------------
 
-    def _hear(self, asked: _Asked) -> None:
-        try:
-            data = os.read(asked.reads, _CHUNK)
-        except OSError as error:
-            if error.errno in {errno.EAGAIN, errno.EINTR}:
-                return
-            data = b""
-        if not data:
-            self._close(asked)
-            return
-        if asked.channel is None:
-            asked.channel = channel_for(data)
-            if isinstance(asked.channel, Imsg):  # which goes both ways on one descriptor
-                asked.writes = asked.reads
-        for question in asked.channel.feed(data):
-            self._write(asked, asked.channel.answer(question, self.answer(asked, question)))
+    def _serve(self, number: int, kept: Kept) -> None:
+        opened = _Open(link=kept.link, number=number)
+        if kept.name is not None:
+            opened.channel, opened.first = channel_for(kept.first), kept.first
+            opened.name, opened.table = kept.name, self._table(kept.name)
+            if isinstance(opened.table, Walk):
+                opened.table.go_on(self.keeper.in_hand.state())
+        self._open[kept.link.fileno()] = opened
+        # Told once of what comes, however much of it is left until a question is whole.
+        self._poll.register(kept.link, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
 
-    def _write(self, asked: _Asked, data: bytes) -> None:
-        while data:
+    def _hear(self, opened: _Open, state: int) -> None:
+        """Answer what is asked; it is looked at first, and only taken with its answer."""
+        is_over, looked_at = bool(state & _OVER), _CHUNK
+        while looked_at == _CHUNK:
             try:
-                data = data[os.write(asked.writes, data) :]
+                data = opened.link.recv(_CHUNK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except BlockingIOError:
-                waits = select.poll()  # it may be a number that select(2) has no room for
-                waits.register(asked.writes, select.POLLOUT)
-                waits.poll()
-            except OSError:  # it has gone; its end is read next
-                return
+                break
+            except OSError:
+                data = b""
+            looked_at, is_over = len(data), is_over or not data
+            self._answer_all(opened, data)
+        if is_over:
+            self._close(opened)
+
+    def _answer_all(self, opened: _Open, data: bytes) -> None:
+        if opened.channel is None and data:
+            opened.channel, opened.first = channel_for(data), data[:1]
+        if opened.channel is None:
+            return
+        channel, begun, at = opened.channel, 0, 0
+        while end := channel.first(data, at):
+            for question in channel.feed(data[at:end]):  # it is one, or none
+                said = channel.answer(question, self.answer(opened, question))
+                if question.kind == "open":
+                    self.keeper.name(opened.number, opened.name, opened.first)
+                if said:
+                    table, octets = opened.table, end - begun
+                    kept = table.state() if isinstance(table, Walk) else None
+                    self.keeper.in_hand.give(opened.number, opened.link, octets, said, kept)
+                    begun = end
+            at = end
+        # Until a table has its name, who goes on must be able to hear it as well.
+        if begun < at and (opened.table is not None or len(data) == _CHUNK):
+            opened.link.recv(at - begun)
 
     def answer(self, asked: _Asked, question: Question) -> Answer:
         """The answer to one question; whatever goes wrong, there is one."""
@@ -170,7 +190,6 @@ class Program:
         if question.kind in {"close", ""} or asked.table is None:
             return None
         answer = self._look_up(asked.table, question)
-        self.answered += 1
         asked.answered += 1
         if self._links:
             self._trace(asked, question, answer)
@@ -196,11 +215,10 @@ class Program:
             return Credentials(self.live)
         return Relays(self.live, name, self.turns.draw)
 
-    def _close(self, asked: _Asked) -> None:
-        del self._asked[asked.reads]
-        self._poll.unregister(asked.reads)
-        for descriptor in {asked.reads, asked.writes}:
-            os.close(descriptor)
+    def _close(self, opened: _Open) -> None:
+        del self._open[opened.link.fileno()]
+        self._poll.unregister(opened.link)
+        opened.link.close()
 
     # --- our own socket ------------------------------------------------------------------------
 
@@ -246,16 +264,23 @@ class Program:
 
     def _takes_over(self, link: _Link, data: bytes, descriptors: list[int]) -> bool:
         """Take what is handed over, and serve it once its owner has said that it has left it."""
-        if data == HANDS_OVER and len(descriptors) == 2 and not link.handed:
+        if data == HANDS_OVER and len(descriptors) == 1 and not link.handed:
             link.handed = descriptors
             link.socket.sendall(TAKEN)
             return True
         if data == LEFT and link.handed:
-            reads, writes = link.handed
-            link.handed = []
-            self.open(reads, writes)
+            self._take(socket.socket(fileno=link.handed.pop()))
+            link.socket.sendall(KEPT)
             return True
         return False
+
+    def _take(self, table: socket.socket) -> None:
+        """Serve one more table, unless it is one of ours: whoever took it was killed too early."""
+        if any(_is_same(table, opened.link) for opened in self._open.values()):
+            table.close()
+            return
+        number = self.keeper.add(table)
+        self._serve(number, self.keeper.tables[number])
 
     def status(self) -> dict[str, object]:
         """What would be answered from now, as it is read at this moment."""
@@ -263,9 +288,9 @@ class Program:
             "pid": os.getpid(),
             "smtpd": self.smtpd,
             "config": self.config,
-            "answered": self.answered,
-            "tables": sorted(asked.name for asked in self._asked.values()),
-            "asked": {each.name: each.answered for each in self._asked.values() if each.answered},
+            "answered": self.keeper.in_hand.answered,
+            "tables": sorted(opened.name for opened in self._open.values()),
+            "asked": {each.name: each.answered for each in self._open.values() if each.answered},
         }
         try:
             with self.live.read() as view:
@@ -314,13 +339,16 @@ class Program:
                 os.close(descriptor)
 
 
-def listen(config: str, parent: int) -> socket.socket | None:
+def _is_same(one: socket.socket, other: socket.socket) -> bool:
+    return os.fstat(one.fileno()).st_ino == os.fstat(other.fileno()).st_ino
+
+
+def listen(address: Path) -> socket.socket | None:
     """Where other programs of the same smtpd hand over, and the agent asks; None: nowhere."""
-    address = Path(address_of(config, parent))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         for left in address.parent.glob("*.sock"):
-            if not Path(f"/proc/{left.stem}").exists() or left == address:
+            if left == address or not Path(f"/proc/{left.stem.rpartition('.')[2]}").exists():
                 left.unlink(missing_ok=True)
         listener.bind(str(address))
         address.chmod(0o660)  # an agent without the powers of root is of the same group
@@ -330,14 +358,6 @@ def listen(config: str, parent: int) -> socket.socket | None:
         return None
     listener.setblocking(False)  # noqa: FBT003  its only argument
     return listener
-
-
-def parent_of(pid: int) -> int:
-    """The process that a process is a child of; 0 where that is not known."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def walk_of(config: str) -> tuple[str, ...]:
@@ -351,16 +371,22 @@ def walk_of(config: str) -> tuple[str, ...]:
 
 def main() -> None:
     """Serve the smtpd that started this program."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three for each table
-    config = sys.argv[1]
-    parent = os.getppid()
-    listener = listen(config, parent)
-    program = Program(config, LiveFile(Path(data_of(config))), walk_of(config))
-    program.smtpd = parent_of(parent)
-    program.open(0, 1)
-    program.run(listener)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one for each table
+    config, parent = sys.argv[1], os.getppid()
+    address = Path(address_of(config, parent))
+    smtpd, actions, listener = parent_of(parent), walk_of(config), listen(address)
+    table = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):  # which since 7.6 are one
+        os.dup2(null, descriptor)
+
+    def serve(keeper: Keeper) -> bool:
+        live = LiveFile(Path(data_of(config)))
+        return Program(config, live, actions, smtpd=smtpd, keeper=keeper).run(listener)
+
+    gc.collect()
+    gc.freeze()  # what is there now is shared by the two processes, as long as neither touches it
+    Keeper([Kept(table)]).keep(serve)
     if listener is not None:
-        Path(address_of(config, parent)).unlink(missing_ok=True)
+        address.unlink(missing_ok=True)

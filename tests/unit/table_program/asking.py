@@ -15,6 +15,7 @@ from app.routing.names import IPAddress
 from app.routing.routing_table import RoutingTable
 from app.table_program import live
 from app.table_program.channel import Answer
+from app.table_program.keeping import Keeper, Kept
 from app.table_program.main import Program
 
 KINDS = {"check": 5, "lookup": 6, "fetch": 7}
@@ -194,11 +195,9 @@ def _serve(state_dir: Path, links: list[socket.socket], others: list[socket.sock
         for other in others:
             other.close()
         actions = tuple(walk_file(state_dir).read_text("ascii").splitlines())
-        served = Program(str(walk_file(state_dir)), reader(state_dir), actions)
-        for link in links:
-            descriptor = link.detach()
-            served.open(descriptor, os.dup(descriptor))
-        served.run(None)
+        keeper = Keeper([Kept(link) for link in links])
+        config = str(walk_file(state_dir))
+        Program(config, reader(state_dir), actions, keeper=keeper).run(None)
         ended = 0
     finally:
         os._exit(ended)

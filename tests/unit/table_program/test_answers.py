@@ -7,7 +7,8 @@ import pytest
 from app.routing.live_file import Login
 from app.table_program.answers import Relays, Walk
 from app.table_program.channel import Answer, Question
-from app.table_program.main import Log, Turns
+from app.table_program.log import Log
+from app.table_program.main import Turns
 from tests.unit.routing.making import routing
 from tests.unit.table_program import asking
 

@@ -67,7 +67,7 @@ def fed(channel: Channel, data: bytes, sizes: list[int]) -> Iterator[Question]:
 
 def answers(program: Program, table: str, asked: list[Question]) -> list[Answer]:
     """A table that is opened, and what it answers."""
-    one = _Asked(-1, -1)
+    one = _Asked()
     program.answer(one, Question("open", key=table))
     return [program.answer(one, each) for each in asked]
 
@@ -136,7 +136,7 @@ def test_octets_that_mean_nothing_end_nothing(
 ) -> None:
     """And no more answers than there can be questions in them."""
     channel: Channel = Lines() if lines else Imsg()
-    asked = _Asked(-1, -1)
+    asked = _Asked()
     found = list(fed(channel, data, sizes))
     assert len(found) <= (data.count(b"\n") + 1 if lines else len(data) // 16)
     for question in found:
@@ -155,7 +155,7 @@ def test_the_walk_decides_as_resolve_does(table: RoutingTable, letters: list[Env
         asking.write(Path(where), content)
         names = [each.name for each in content.actions]
         program = Program("", asking.reader(Path(where)), tuple(names))
-        asked = _Asked(-1, -1)
+        asked = _Asked()
         program.answer(asked, Question("open", key=WALK))
         for letter in letters:
             number = asking.walk(

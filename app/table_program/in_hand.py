@@ -1,0 +1,138 @@
+"""The question in hand, kept where a kill -9 between any two calls neither loses nor doubles it.
+
+smtpd asks all its tables one question at a time, and waits for ever for an answer that does not
+come; one too many it takes for the answer to its next question. So an answer is first put into a
+pipe that outlives who puts it there, then the question is taken from smtpd's socket, and then the
+answer is moved on by splice(2). Whoever finds the pipe full goes on from there, and who finds it
+empty has nothing to do: in each case the kernel knows which.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import select
+import socket
+import struct
+import termios
+from collections.abc import Mapping
+
+_HEAD = struct.Struct("=IIIII")  # slot to be, table, octets of the question, of the answer, taken
+_SLOT, _TAKEN, _COUNT = 24, 16, 28
+_COUNTER = struct.Struct("=I")
+_LENGTH = struct.Struct("=I")
+_SLOTS = (32, 32 + 16_384)
+_SIZE = _SLOTS[1] + 16_384
+_ROOM = 16_384 - _LENGTH.size
+_LONGEST = 65_536
+
+
+class InHand:
+    """What is shared by the process that answers and the one that keeps it."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, _SIZE)
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._in, False)
+
+    @property
+    def answered(self) -> int:
+        """How many answers were given, by whichever process."""
+        return int(_COUNTER.unpack_from(self._shared, _COUNT)[0])
+
+    def state(self) -> bytes:
+        """What was kept with the last answer that was given with something to keep."""
+        at = _SLOTS[self._shared[_SLOT]]
+        (length,) = _LENGTH.unpack_from(self._shared, at)
+        return bytes(self._shared[at + 4 : at + 4 + length])
+
+    def give(
+        self, table: int, link: socket.socket, octets: int, answer: bytes, state: bytes | None
+    ) -> None:
+        """Take a question from smtpd's socket, and give the answer to it.
+
+        Args:
+            table: the number of what was asked.
+            link: where it was asked.
+            octets: of the question.
+            answer: at least one octet.
+            state: what has to be kept from now on; None: as it is.
+        """
+        slot = self._shared[_SLOT]
+        if state is not None:
+            slot = 1 - slot
+            kept = state if len(state) <= _ROOM else b""
+            at = _SLOTS[slot]
+            self._shared[at : at + 4 + len(kept)] = _LENGTH.pack(len(kept)) + kept
+        _HEAD.pack_into(self._shared, 0, slot, table, octets, len(answer), 0)
+        try:
+            put = os.write(self._in, answer)  # from here on it is given, whoever goes on
+        except BlockingIOError:
+            put = 0
+        if put < len(answer):  # a pipe that small; then it cannot be kept
+            self._empty()
+            link.recv(octets)
+            self._done(slot)
+            _send(link, answer)
+            return
+        link.recv(octets)
+        self._done(slot)
+        self._move(link, len(answer))
+
+    def resume(self, links: Mapping[int, socket.socket]) -> None:
+        """Go on where somebody who was killed stopped, before anything else is answered."""
+        waits = self._waits()
+        if not waits:
+            return
+        slot, table, octets, length, taken = _HEAD.unpack_from(self._shared)
+        link = links.get(table)
+        if link is None or (not taken and waits < length):
+            self._empty()  # it was not all there, so the question is still to be had
+            return
+        if not taken:
+            with contextlib.suppress(BlockingIOError):  # taken, and not said yet
+                link.recv(octets, socket.MSG_DONTWAIT)
+            self._done(slot)
+        self._move(link, waits)
+
+    def _done(self, slot: int) -> None:
+        if self._shared[_SLOT] != slot:
+            self._shared[_SLOT] = slot
+        if not self._shared[_TAKEN]:
+            _COUNTER.pack_into(self._shared, _COUNT, (self.answered + 1) & 0xFFFFFFFF)
+            self._shared[_TAKEN] = 1
+
+    def _move(self, link: socket.socket, octets: int) -> None:
+        while octets:
+            try:
+                octets -= os.splice(self._out, link.fileno(), octets)
+            except BlockingIOError:
+                _until_it_takes_more(link)
+            except OSError:  # it has gone; its end is read next
+                self._empty()
+                return
+
+    def _waits(self) -> int:
+        """Octets in the pipe."""
+        found = fcntl.ioctl(self._out, termios.FIONREAD, b"\0" * 4)
+        return int(struct.unpack("=i", found)[0])
+
+    def _empty(self) -> None:
+        while waits := self._waits():
+            os.read(self._out, min(waits, _LONGEST))
+
+
+def _send(link: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[link.send(data) :]
+        except BlockingIOError:
+            _until_it_takes_more(link)
+        except OSError:  # it has gone; its end is read next
+            return
+
+
+def _until_it_takes_more(link: socket.socket) -> None:
+    waits = select.poll()  # it may be a number that select(2) has no room for
+    waits.register(link, select.POLLOUT)
+    waits.poll()
