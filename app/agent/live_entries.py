@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import lmdb
 
-from app.agent import garbage
+from app import garbage
 from app.render.opensmtpd import spelling
 from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
 from app.routing.errors import ControlError

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from app.routing.change import Change, Kind, Subject
 from app.routing.routing_table import EMPTY, RoutingTable
@@ -11,6 +12,7 @@ from app.routing.shards import Shards
 Part = tuple[Kind, str]
 """A kind of subject; for entries, which may be millions, also their table."""
 
+_NO_ENTRIES: Mapping[str, Mapping[str, "Mark"]] = MappingProxyType({})
 MARKED = frozenset({Kind.RELAY_MAP, Kind.TABLE, Kind.ENTRY, Kind.RULE, Kind.CREDENTIAL})
 
 
@@ -45,12 +47,17 @@ class Marks(Mapping[Subject, Mark]):
         self._parts = {part: Shards.of(marks) for part, marks in given.items()}
 
     @classmethod
-    def of(cls, marks: Iterable[tuple[Subject, Mark]]) -> "Marks":
-        """The marks of these subjects."""
+    def of(
+        cls,
+        marks: Iterable[tuple[Subject, Mark]],
+        entries: Mapping[str, Mapping[str, Mark]] = _NO_ENTRIES,
+    ) -> "Marks":
+        """The marks of these subjects, and those of entries by table and key."""
         parts: dict[Part, dict[str, Mark]] = {}
         for subject, mark in marks:
             parts.setdefault(_part(subject), {})[_key(subject)] = mark
-        return cls(parts)
+        of_entries = {(Kind.ENTRY, name): found for name, found in entries.items()}
+        return cls({**parts, **of_entries})
 
     def __getitem__(self, subject: Subject) -> Mark:
         """The mark of a subject. Raises KeyError where it is absent, as states always are."""

@@ -142,7 +142,7 @@ def _postgresql(url: URL, connections: int) -> Engine:
     )
 
 
-def meaning(error: DBAPIError | PoolTimeout | sqlite3.Error) -> ControlError | None:
+def meaning(error: DBAPIError | PoolTimeout | sqlite3.Error | psycopg.Error) -> ControlError | None:
     """What an error of a driver means to callers; None where it is a fault of ours."""
     if isinstance(error, PoolTimeout):
         return StorageBusy()

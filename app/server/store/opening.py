@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Error as SQLiteError
 
+from psycopg import Error as PostgreSQLError
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -149,7 +150,7 @@ def translated() -> Iterator[None]:
     """Errors of the drivers leave as ours; what is a fault of the program leaves as it is."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, SQLiteError) as error:
+    except (DBAPIError, PoolTimeout, SQLiteError, PostgreSQLError) as error:
         meant = engines.meaning(error)
         if meant is None:
             raise

@@ -1,9 +1,8 @@
 """Routing as rows: the whole read at once, and the changes of one edit written."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 from sqlalchemy import (
@@ -36,19 +35,18 @@ from app.routing.change import (
 from app.routing.credential import Credential
 from app.routing.document import canonical_json
 from app.routing.errors import ControlError
-from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import RoutingTable
 from app.server.live import Mark, Marks
 from app.server.storage import Edit, NewSecret, StorageDamaged
-from app.server.store import entry_rows, heads, schema
+from app.server.store import entry_rows, entry_writes, heads, schema
 from app.server.store.sealing import Seal
 
 Values = dict[str, object]
 Marked = tuple[Subject, Mark]
 
 _SLICE = 10_000
-"""Rows in one statement, or read at a time: bounds the memory that a large edit takes."""
+"""Rows in one statement: bounds the memory that a large edit takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +83,17 @@ def read(connection: Connection, revision: int) -> tuple[RoutingTable, Marks]:
         kind: dict(_documents(connection, kind, marks))
         for kind in (Kind.RELAY_MAP, Kind.TABLE, Kind.RULE, Kind.CREDENTIAL)
     }
+    entries, entry_marks = entry_rows.read(connection, found[Kind.TABLE])
     table = RoutingTable(
         revision=revision,
         maps=found[Kind.RELAY_MAP],  # type: ignore[arg-type]
         states=dict(_states(connection)),
         tables=found[Kind.TABLE],  # type: ignore[arg-type]
-        entries=_entries(connection, found[Kind.TABLE], marks),
+        entries=entries,
         rules=found[Kind.RULE],  # type: ignore[arg-type]
         credentials=found[Kind.CREDENTIAL],  # type: ignore[arg-type]
     )
-    return table, Marks.of(marks)
+    return table, Marks.of(marks, entry_marks)
 
 
 def _documents(
@@ -119,26 +118,6 @@ def _states(connection: Connection) -> Iterator[tuple[tuple[str, str], OutOfServ
         value = _value(Subject(Kind.RELAY_STATE, row.relay_map, row.relay), row.document)
         if isinstance(value, OutOfService):
             yield (row.relay_map, row.relay), value
-
-
-def _entries(
-    connection: Connection, names: Iterable[str], marks: list[Marked]
-) -> dict[str, dict[str, EntryHop]]:
-    """Equal next hops and marks become one value: of millions of entries few differ."""
-    found: dict[str, dict[str, EntryHop]] = {name: {} for name in names}
-    hop: Callable[[str], EntryHop] = lru_cache(maxsize=100_000)(parse_entry_hop)
-    mark = lru_cache(maxsize=1_000)(Mark)
-    columns = schema.entries.c
-    query = select(schema.entries).order_by(columns.table_name, columns.key)
-    for rows in connection.execute(query).partitions(_SLICE):
-        for row in rows:
-            try:
-                found[row.table_name][row.key] = hop(row.via)
-            except (ControlError, KeyError) as wrong:
-                raise StorageDamaged("an entry of a table cannot be read") from wrong
-            subject = Subject(Kind.ENTRY, row.table_name, row.key)
-            marks.append((subject, mark(row.revision, row.created_at, row.updated_at)))
-    return found
 
 
 def secrets(connection: Connection, labels: Iterable[str], seal: Seal) -> tuple[Secret, ...]:
@@ -168,7 +147,7 @@ def write(connection: Connection, edit: Edit, seal: Seal, identity: str) -> None
         by_kind[change.subject.kind].append(change)
     many = [part for part in parts_of(edit.changes) if isinstance(part, EntryChanges)]
     for part in many:
-        entry_rows.remove(connection, part)
+        entry_writes.remove(connection, part)
     for kind in reversed(_ROWS):
         gone = [change for change in by_kind[kind] if change.after is None]
         _execute(connection, _deleting(kind), [_key(change.subject) for change in gone])
@@ -183,7 +162,7 @@ def write(connection: Connection, edit: Edit, seal: Seal, identity: str) -> None
             rows = [_row(c, edit, new=new) | sealed.get(c.subject.name, {}) for c in chosen]
             _execute(connection, statement, rows)
     for part in many:
-        entry_rows.put(connection, part, edit.revision, edit.at)
+        entry_writes.put(connection, part, edit.revision, edit.at)
 
 
 def _execute(

@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app import garbage
 from app.render.generation import Secret
 from app.routing.change import Change
 from app.server.live import Snapshot
@@ -293,7 +294,9 @@ class DatabaseStore:
 
 def _load(connection: Connection) -> tuple[Snapshot, Head]:
     at = heads.read(connection)
-    table, marks = routing_rows.read(connection, at.revision)
+    with garbage.put_off():
+        table, marks = routing_rows.read(connection, at.revision)
+    garbage.spare()
     return Snapshot(at.history, table, marks), at
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from app.table_program.handover import address_of
 from tests.unit.routing.making import routing
 from tests.unit.table_program import asking
 from tests.unit.table_program.starting import Smtpd

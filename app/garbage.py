@@ -1,4 +1,4 @@
-"""Garbage collection put off while a million objects are made that all stay."""
+"""Garbage collection, kept away from millions of objects that stay."""
 
 import gc
 from collections.abc import Iterator
@@ -18,3 +18,11 @@ def put_off() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def spare() -> None:
+    """Let no later collection look through what there is now: a million rows take 50 ms each time.
+
+    What is in a cycle now, and let go of later, is not freed any more.
+    """
+    gc.freeze()
