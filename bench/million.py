@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from app.routing.change import Kind, Put, Subject
+from app.routing.change import Kind, Subject
 from app.routing.document import read_relay_map, read_rule
 from app.routing.table import Table, TableKey
+from app.routing.writes import Put
 from app.server.main import open_services
 from app.settings import ServerSettings
 from bench.routings import map_document

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from app.routing.errors import Refused
-from app.routing.names import IPAddress, keys_of, parse_address
+from app.routing.names import IPAddress, keys_of, keys_of_domain, parse_address
 
 LOOPBACK: frozenset[IPAddress] = frozenset({IPv4Address("127.0.0.1"), IPv6Address("::1")})
 
@@ -46,7 +46,14 @@ class MailAddress:
         """What patterns and tables find it under; `<>` for the null sender."""
         keys = self._keys
         if keys is None:
-            keys = self._keys = keys_of(str(self) or "<>")
+            text = str(self)
+            if not text:
+                keys = ("<>",)
+            elif self.literal is not None:
+                keys = (text,)
+            else:
+                keys = (text, *keys_of_domain(self.domain))
+            self._keys = keys
         return keys
 
 
@@ -87,7 +94,7 @@ class Envelope:
     @property
     def helo_keys(self) -> tuple[str, ...]:
         """What patterns find the HELO under; empty where it is not known."""
-        return () if self.helo is None else _keys_of_helo(self.helo)
+        return () if self.helo is None else keys_of(self.helo)
 
     @property
     def tag_keys(self) -> tuple[str, ...]:
@@ -99,8 +106,6 @@ class Envelope:
         """Whether the client is the control socket or an address of the host itself."""
         return self.client is None or self.client in self.own_addresses
 
-
-_keys_of_helo = lru_cache(maxsize=1024)(keys_of)
 
 _MAX_LOCAL = 255
 _LABEL = re.compile(r"[a-z0-9_-]+")

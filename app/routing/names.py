@@ -8,6 +8,7 @@ repaired. What libc would read as an address but is no plain dotted quad is refu
 import ipaddress
 import re
 from contextlib import suppress
+from functools import lru_cache
 
 import idna
 
@@ -241,7 +242,13 @@ def keys_of(text: str) -> tuple[str, ...]:
     _, at, domain = text.rpartition("@")
     if domain.startswith("["):
         return (text,)
-    keys = [text, domain] if at else [text]
+    return (text, *keys_of_domain(domain)) if at else keys_of_domain(domain)
+
+
+@lru_cache(maxsize=16_384)
+def keys_of_domain(domain: str) -> tuple[str, ...]:
+    """As `keys_of`, of a domain or a pattern of domains."""
+    keys = [domain]
     dot = domain.find(".", 2 if domain.startswith("*.") else 0)
     while dot >= 0:
         keys.append("*" + domain[dot:])

@@ -27,11 +27,79 @@ class Ranked(NamedTuple):
 
 Relays = Sequence[Relay]
 """The usable relays of one priority, in the order of their map; never empty."""
-Pick = Callable[[Draw], int]
-"""The place, among some relays, of the one that a draw picks."""
 
 
-class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is found out is kept in its __dict__
+class Prepared(NamedTuple):
+    """A policy over some relays.
+
+    Attributes:
+        pick: the place of the first, by a draw.
+        rank: all of them in the order in which they are tried, by a draw; the first is `pick`'s.
+    """
+
+    pick: Callable[[Draw], int]
+    rank: Callable[[Draw], Sequence[Ranked]]
+
+
+def round_robin(relays: Relays) -> Prepared:
+    """Each in turn; then the ones after it, around."""
+    count = len(relays)
+    return _around(relays, _equal(relays), lambda draw: draw.turn % count)
+
+
+def random(relays: Relays) -> Prepared:
+    """Each with equal chance, whatever its weight; then the ones after it, around."""
+    count = len(relays)
+    return _around(relays, _equal(relays), lambda draw: int(draw.uniform * count))
+
+
+def ratio(relays: Relays) -> Prepared:
+    """Each as often as its weight says, smoothly interleaved; then the ones after it, around."""
+    turns = smooth_turns(tuple(relay.weight for relay in relays))
+    total, count = sum(relay.weight for relay in relays), len(turns)
+    shares = [relay.weight / total for relay in relays]
+    return _around(relays, shares, lambda draw: turns[draw.turn % count])
+
+
+def failover(relays: Relays) -> Prepared:
+    """The first, always; then the others in the order of the map."""
+    return _around(relays, [1.0, *[0.0] * (len(relays) - 1)], lambda _draw: 0)
+
+
+def hash_key(relays: Relays) -> Prepared:
+    """The relay that the key belongs to; then the ones that it would belong to without that one.
+
+    Weighted rendezvous hashing: each relay draws an exponential waiting time from the key and its
+    own name, at the rate of its weight, and the shortest wins. A relay that goes, comes or changes
+    its weight changes nobody else's time, so only keys to or from that relay move.
+    """
+    places = range(len(relays))
+    drawing = [(_seed(relay.name), relay.weight) for relay in relays]
+
+    def waiting(draw: Draw) -> list[float]:
+        key = _hash64(draw.key)
+        return [-log(_uniform(key ^ seed)) / weight for seed, weight in drawing]
+
+    def pick(draw: Draw) -> int:
+        return min(places, key=waiting(draw).__getitem__)
+
+    def rank(draw: Draw) -> Sequence[Ranked]:
+        order = sorted(places, key=waiting(draw).__getitem__)
+        return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
+
+    return Prepared(pick, rank)
+
+
+POLICIES: dict[Policy, Callable[[Relays], Prepared]] = {
+    Policy.ROUND_ROBIN: round_robin,
+    Policy.RANDOM: random,
+    Policy.RATIO: ratio,
+    Policy.FAILOVER: failover,
+    Policy.HASH: hash_key,
+}
+
+
+class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is prepared is kept in its __dict__
     """The usable relays of a map, in its order: whoever keeps it picks without looking at all.
 
     Attributes:
@@ -48,114 +116,22 @@ class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is found out is kept in it
         return pool
 
     @cached_property
-    def lowest(self) -> tuple[Relay, ...]:
-        """Those of the lowest priority number that has any: they get all the mail."""
-        lowest = min(relay.priority for relay in self)
-        return tuple(relay for relay in self if relay.priority == lowest)
+    def groups(self) -> tuple[tuple[Relay, ...], ...]:
+        """The relays of each priority, the lowest number first."""
+        by_priority = sorted(self, key=lambda relay: relay.priority)
+        return tuple(tuple(g) for _, g in groupby(by_priority, key=lambda relay: relay.priority))
 
     @cached_property
-    def pick(self) -> Pick:
-        """Which of `lowest` a draw picks."""
-        return PICKS[self.relay_map.policy](self.lowest)
-
-
-def in_turn(relays: Relays) -> Pick:
-    """Each in turn."""
-    count = len(relays)
-    return lambda draw: draw.turn % count
-
-
-def by_chance(relays: Relays) -> Pick:
-    """Each with equal chance, whatever its weight."""
-    count = len(relays)
-    return lambda draw: int(draw.uniform * count)
-
-
-def by_weight(relays: Relays) -> Pick:
-    """Each as often as its weight says, smoothly interleaved."""
-    turns = smooth_turns(tuple(relay.weight for relay in relays))
-    count = len(turns)
-    return lambda draw: turns[draw.turn % count]
-
-
-def the_first(_relays: Relays) -> Pick:
-    """The first, always."""
-    return lambda _draw: 0
-
-
-def by_key(relays: Relays) -> Pick:
-    """The one that the key belongs to."""
-    places = range(len(relays))
-
-    def pick(draw: Draw) -> int:
-        return min(places, key=_waiting(relays, draw.key).__getitem__)
-
-    return pick
-
-
-PICKS: dict[Policy, Callable[[Relays], Pick]] = {
-    Policy.ROUND_ROBIN: in_turn,
-    Policy.RANDOM: by_chance,
-    Policy.RATIO: by_weight,
-    Policy.FAILOVER: the_first,
-    Policy.HASH: by_key,
-}
-"""How the first relay is found: prepared for some relays once, and asked for each draw."""
-
-
-def round_robin(relays: Relays, draw: Draw) -> list[Ranked]:
-    """Each in turn; then the ones after it, around."""
-    return _from_place(relays, in_turn(relays)(draw), _equal(relays))
-
-
-def random(relays: Relays, draw: Draw) -> list[Ranked]:
-    """Each with equal chance, whatever its weight; then the ones after it, around."""
-    return _from_place(relays, by_chance(relays)(draw), _equal(relays))
-
-
-def ratio(relays: Relays, draw: Draw) -> list[Ranked]:
-    """Each as often as its weight says, smoothly interleaved; then the ones after it, around."""
-    total = sum(relay.weight for relay in relays)
-    shares = [relay.weight / total for relay in relays]
-    return _from_place(relays, by_weight(relays)(draw), shares)
-
-
-def failover(relays: Relays, draw: Draw) -> list[Ranked]:
-    """The first, always; then the others in the order of the map."""
-    return _from_place(relays, the_first(relays)(draw), _all_to(0, relays))
-
-
-def hash_key(relays: Relays, draw: Draw) -> list[Ranked]:
-    """The relay that the key belongs to; then the ones that it would belong to without that one."""
-    waiting = _waiting(relays, draw.key)
-    order = sorted(range(len(relays)), key=waiting.__getitem__)
-    return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
-
-
-def _waiting(relays: Relays, text: str) -> list[float]:
-    """How long each relay waits for a key: the one that waits least has it.
-
-    Weighted rendezvous hashing: each relay draws an exponential waiting time from the key and its
-    own name, at the rate of its weight, and the shortest wins. A relay that goes, comes or changes
-    its weight changes nobody else's time, so only keys to or from that relay move.
-    """
-    key = _hash64(text)
-    return [-log(_uniform(key ^ _seed(relay.name))) / relay.weight for relay in relays]
-
-
-POLICIES: dict[Policy, Callable[[Relays, Draw], list[Ranked]]] = {
-    Policy.ROUND_ROBIN: round_robin,
-    Policy.RANDOM: random,
-    Policy.RATIO: ratio,
-    Policy.FAILOVER: failover,
-    Policy.HASH: hash_key,
-}
+    def prepared(self) -> tuple[Prepared, ...]:
+        """The policy over each of the groups."""
+        policy = POLICIES[self.relay_map.policy]
+        return tuple(policy(group) for group in self.groups)
 
 
 def first(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> Relay:
     """The first of `rank`, without the others; `usable` is not empty, and if a pool of that map."""
     pool = usable if isinstance(usable, Pool) else Pool.of(relay_map, usable)
-    return pool.lowest[pool.pick(draw)]
+    return pool.groups[0][pool.prepared[0].pick(draw)]
 
 
 def rank(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> list[Ranked]:
@@ -164,11 +140,10 @@ def rank(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> list[Ranke
     The lowest priority number that has any gets all the mail. The others follow, each priority in
     the order that it would have if it were the lowest one left.
     """
-    policy = POLICIES[relay_map.policy]
+    pool = usable if isinstance(usable, Pool) else Pool.of(relay_map, usable)
     ranked: list[Ranked] = []
-    by_priority = sorted(usable, key=lambda relay: relay.priority)
-    for _, group in groupby(by_priority, key=lambda relay: relay.priority):
-        of_group = policy(list(group), draw)
+    for prepared in pool.prepared:
+        of_group = prepared.rank(draw)
         ranked.extend(of_group if not ranked else [r._replace(share=0.0) for r in of_group])
     return ranked
 
@@ -197,17 +172,19 @@ def smooth_turns(weights: tuple[int, ...]) -> "array[int]":
     return turns
 
 
-def _from_place(relays: Relays, place: int, shares: Sequence[float]) -> list[Ranked]:
-    order = (*range(place, len(relays)), *range(place))
-    return [Ranked(relays[n], shares[n]) for n in order]
+def _around(relays: Relays, shares: Sequence[float], pick: Callable[[Draw], int]) -> Prepared:
+    """The relay that is picked, then the ones after it, around."""
+    ranked = tuple(map(Ranked, relays, shares))
+
+    def rank(draw: Draw) -> Sequence[Ranked]:
+        place = pick(draw)
+        return ranked[place:] + ranked[:place]
+
+    return Prepared(pick, rank)
 
 
 def _equal(relays: Relays) -> list[float]:
     return [1 / len(relays)] * len(relays)
-
-
-def _all_to(place: int, relays: Relays) -> list[float]:
-    return [float(n == place) for n in range(len(relays))]
 
 
 def _hash64(text: str) -> int:

@@ -79,41 +79,24 @@ def resolve(
 
 def brief(
     table: RoutingTable, envelope: Envelope, down: frozenset[StateKey], draw: DrawFor
-) -> Brief | MxNeeded:
-    """What `resolve` answers to the same question, in short; a fraction of its cost.
-
-    Where the answer hangs on MX records it is `MxNeeded`, or a route to MX hosts for an address
-    literal; what becomes of the former only `resolve` says.
-    """
+) -> Brief:
+    """What `resolve` answers to the same question without `mx`, in short; at a part of its cost."""
     if not envelope.recipient.domain:
-        return Brief(NeverDelivered)
+        return NeverDelivered, None, None
     walked = walk(table, envelope)
     if walked is None:
-        return Brief(Unrouted)
+        return Unrouted, None, None
     rule, hop = walked
     if isinstance(hop, ViaMap):
-        return _brief_over_map(table, rule, envelope, hop, down, draw)
-    if isinstance(hop, RelayURL):
-        return Brief(Route, rule.name, hop)
-    if isinstance(hop, ViaMx) and envelope.recipient.literal is None:
-        return MxNeeded(envelope.recipient.domain)
-    return Brief(Rejected if hop is None else Route, rule.name)
-
-
-def _brief_over_map(
-    table: RoutingTable,
-    rule: Rule,
-    envelope: Envelope,
-    via: ViaMap,
-    down: frozenset[StateKey],
-    draw: DrawFor,
-) -> Brief:
-    relay_map = table.maps[via.name]
-    usable = usable_relays(table, relay_map, down)
-    if not usable:
-        return Brief(TryAgain, rule.name)
-    relay = first(relay_map, usable, _drawn(relay_map, envelope, draw))
-    return Brief(Route, rule.name, relay.url)
+        relay_map = table.maps[hop.name]
+        usable = usable_relays(table, relay_map, down)
+        if not usable:
+            return TryAgain, rule.name, None
+        return Route, rule.name, first(relay_map, usable, _drawn(relay_map, envelope, draw)).url
+    if not isinstance(hop, ViaMx):
+        return Rejected if hop is None else Route, rule.name, hop
+    is_known = envelope.recipient.literal is not None
+    return (Route, rule.name, None) if is_known else (MxNeeded, None, None)
 
 
 _NO_RECIPIENT = "a recipient needs a local part and a domain"
@@ -176,7 +159,7 @@ def _table_name(action: RelayAction) -> str | None:
     return action.via.name if isinstance(action.via, ViaTable) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Question:
     """What every answer about one envelope shares, once its rule is found."""
 

@@ -96,6 +96,10 @@ class RoutingTable:
         """The same, filed by what they ask for."""
         return self.book.index
 
+    def prepare(self) -> None:
+        """Work out what questions will ask for; whoever makes a table in a thread does it there."""
+        self.book.prepare()
+
     def has_relay(self, relay_map: str, relay: str) -> bool:
         """Whether there is such a map, with such a relay in it."""
         found = self.maps.get(relay_map)

@@ -57,6 +57,10 @@ class RuleBook:
             index = self._index = RuleIndex(self.ordered)
         return index
 
+    def prepare(self) -> None:
+        """Have both ready, so that no question waits for them."""
+        _ = self.index
+
 
 class RuleIndex:
     """Finds, by the keys of an envelope, the rules that may match it."""
@@ -81,18 +85,18 @@ class RuleIndex:
         )
 
     def met_by(self, envelope: Envelope) -> list[Bucket]:
-        """The buckets in which every rule that matches an envelope is; the smallest first."""
-        found = [self._rest] if self._rest else []
+        """The buckets in which every rule that matches an envelope is; the fullest mostly last."""
+        found: list[Bucket] = []
         for keys_of, buckets in self._texts:
             keys = keys_of(envelope)
             if not buckets.keys().isdisjoint(keys):
-                found.extend(buckets[key] for key in keys if key in buckets)
+                found += [buckets[key] for key in keys if key in buckets]
+        if self._networks and envelope.client is not None:
+            found += self._around(envelope.client)
         if self._local and envelope.is_local:
             found.append(self._local)
-        if self._networks and envelope.client is not None:
-            found.extend(self._around(envelope.client))
-        if len(found) > 1:
-            found.sort(key=len)
+        if self._rest:
+            found.append(self._rest)
         return found
 
     def _around(self, client: IPAddress) -> Iterator[Bucket]:

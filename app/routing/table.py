@@ -1,6 +1,6 @@
 """Tables: a next hop looked up by one key of the envelope, most specific first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,26 +52,36 @@ def parse_key(kind: TableKey, text: str) -> str:
         raise Refused("bad-key", f"this is no key of a table by {kind.value}: {refused}") from None
 
 
+_KEYS: dict[TableKey, Callable[[Envelope], tuple[str, ...]]] = {
+    TableKey.AUTH_USER: lambda envelope: envelope.user_keys[:1],
+    TableKey.RECIPIENT: lambda envelope: envelope.recipient.keys,
+    TableKey.SENDER: lambda envelope: envelope.sender.keys,
+    TableKey.RECIPIENT_DOMAIN: lambda envelope: envelope.recipient.keys[1:],
+    TableKey.SENDER_DOMAIN: lambda envelope: envelope.sender.keys[1:],
+}
+_FIRST_KEY: dict[TableKey, Callable[[Envelope], str]] = {
+    TableKey.RECIPIENT_DOMAIN: lambda envelope: envelope.recipient.domain,
+    TableKey.SENDER_DOMAIN: lambda envelope: envelope.sender.domain,
+}
+
+
 def keys_of_envelope(kind: TableKey, envelope: Envelope) -> tuple[str, ...]:
     """The keys under which an envelope is looked up, most specific first.
 
     The null sender, and mail without a login, finds the default only.
     """
-    match kind:
-        case TableKey.AUTH_USER:
-            return () if envelope.auth_user is None else (envelope.auth_user,)
-        case TableKey.RECIPIENT:
-            return envelope.recipient.keys
-        case TableKey.SENDER:
-            return envelope.sender.keys
-        case TableKey.RECIPIENT_DOMAIN:
-            return envelope.recipient.keys[1:]
-        case TableKey.SENDER_DOMAIN:
-            return envelope.sender.keys[1:]
+    return _KEYS[kind](envelope)
 
 
 def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | None:
     """The next hop for an envelope; None where neither an entry nor a default has one."""
+    first_key = _FIRST_KEY.get(table.key)
+    if (
+        first_key is not None
+    ):  # most domains have an entry of their own: no need to spell the others
+        hop = entries.get(first_key(envelope))
+        if hop is not None:
+            return hop
     return look_up_keys(table, entries, keys_of_envelope(table.key, envelope))
 
 

@@ -79,6 +79,7 @@ class Editor:
     async def start(cls, store: Store, now: Callable[[], datetime] = utc_now) -> "Editor":
         """An editor whose live routing is what the store has."""
         snapshot, head = await store.load()
+        await asyncio.to_thread(snapshot.table.prepare)
         return cls(store, Live(snapshot), head, now)
 
     async def edit(
@@ -239,6 +240,7 @@ class Editor:
 
     async def _reload(self) -> None:
         snapshot, self._head = await self._store.load()
+        await asyncio.to_thread(snapshot.table.prepare)
         self.live.replace(snapshot)
         self._in_doubt = False
 
@@ -248,7 +250,9 @@ class Editor:
 
 
 def _undone(table: RoutingTable, since: Sequence[Change], revision: int) -> RoutingTable:
-    return apply(table, invert(since), revision)
+    undone = apply(table, invert(since), revision)
+    undone.prepare()
+    return undone
 
 
 def _weighed(
@@ -262,6 +266,7 @@ def _weighed(
         return proposal, Edited(before, changes, found)
     revision = before.revision + (not dry_run)
     table = apply(before.table, changes, revision)
+    table.prepare()
     found = check(before.table, table, proposal)
     marks = before.marks.after(changes, revision, at)
     return proposal, Edited(Snapshot(before.history, table, marks), changes, found)

@@ -233,6 +233,7 @@ class LiveFile:
                 name: LayeredEntries(_Entries(self, name), {}, 0) for name in structure.tables
             }
             table = structure.routing(meta.revision, entries)
+            table.prepare()
         own = LOOPBACK | frozenset(meta.addresses)
         self._least = _least(environment)
         with suppress(OSError):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.routing.policies import POLICIES, Ranked, rank, smooth_turns
+from app.routing.policies import POLICIES, rank, smooth_turns
 from app.routing.relay_map import HashKey, Policy, Relay, RelayMap
 from app.routing.relay_url import parse_relay_url
 from app.routing.resolve import usable_relays
@@ -197,11 +197,13 @@ def test_the_greatest_round_is_prepared_from_few_weights() -> None:
 
 
 def order(policy: Policy, relays: list[Relay], draw: Draw) -> list[str]:
-    return [each.relay.name for each in POLICIES[policy](relays, draw)]
+    return [each.relay.name for each in POLICIES[policy](relays).rank(draw)]
 
 
 def first(policy: Policy, relays: list[Relay], draw: Draw) -> str:
-    ranked: list[Ranked] = POLICIES[policy](relays, draw)
+    prepared = POLICIES[policy](relays)
+    ranked = prepared.rank(draw)
+    assert ranked[0].relay is relays[prepared.pick(draw)], "a pick is the first of the order"
     return ranked[0].relay.name
 
 

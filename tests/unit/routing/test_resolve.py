@@ -212,11 +212,9 @@ def test_an_answer_without_a_trace_and_one_in_short_are_the_same_answer(
             assert brief(table, letter, down, lambda _map: draw) == in_short(found)
 
 
-def in_short(found: Resolution | MxNeeded) -> Brief | MxNeeded:
-    if isinstance(found, MxNeeded):
-        return found
+def in_short(found: Resolution | MxNeeded) -> Brief:
     url = found.chosen.url if isinstance(found, Route) else None
-    return Brief(type(found), getattr(found, "rule", None), url)
+    return type(found), getattr(found, "rule", None), url
 
 
 @given(strategies.routings(), strategies.envelopes, strategies.draws)

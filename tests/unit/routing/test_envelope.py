@@ -1,0 +1,56 @@
+"""An ordinary address is read by a shorter way, to the same end."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.routing import envelope
+from app.routing.envelope import NULL, MailAddress, Undeliverable, parse_mail_address
+from app.routing.names import keys_of
+
+_read = parse_mail_address.__wrapped__
+
+_NEVER = re.compile(r"(?!)")
+_PIECES = st.sampled_from(
+    [*"aZ09._-+=", "@", "@", "..", ".@", "@-", "@.", "ä", "\n", " ", '"', "/", "x" * 63, "y" * 64]
+)
+_NEARLY = st.lists(_PIECES, max_size=12).map("".join)
+_ADDRESSES = st.from_regex(r"[A-Za-z0-9._+=-]{1,66}@[A-Za-z0-9_.-]{1,66}", fullmatch=True)
+
+
+def outcome(text: str) -> tuple[MailAddress, str] | str:
+    try:
+        found: MailAddress = _read(text)
+    except Undeliverable as refused:
+        return str(refused)
+    return found, found.spelling
+
+
+@given(_ADDRESSES | _NEARLY)
+def test_the_short_way_and_the_long_one_read_the_same(text: str) -> None:
+    short = outcome(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envelope, "_ORDINARY", _NEVER)
+        assert outcome(text) == short
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("Joe@A.b.C", ("joe@a.b.c", "a.b.c", "*.b.c", "*.c")),
+        ("joe@[192.0.2.1]", ("joe@[192.0.2.1]",)),
+        ("", ("<>",)),
+    ],
+)
+def test_an_address_knows_its_keys(text: str, keys: tuple[str, ...]) -> None:
+    found = parse_mail_address(text)
+    assert found.keys == keys == keys_of(str(found) or "<>")
+    assert (found is NULL) == (text == "")
+
+
+def test_a_hit_of_the_short_way_is_what_most_addresses_are() -> None:
+    assert envelope._ORDINARY.fullmatch("Joe.Doe+x_y@mx-1.Example.org")
+    for text in ("a@-b.test", ".a@b.test", "a@b.test\n", "a/b@b.test", "a@[192.0.2.1]"):
+        assert not envelope._ORDINARY.fullmatch(text)
