@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.envelope import Envelope
 from app.routing.next_hop import MX
 from app.routing.resolve import walk
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
+from app.routing.writes import Put, changes_of
 from tests.unit.routing import strategies
 from tests.unit.routing.making import Document, envelope, routing
 
