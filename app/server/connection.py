@@ -1,4 +1,4 @@
-"""One HTTP connection: bounds on the head of a request, and a problem for what is no HTTP.
+"""One HTTP connection: bounds on heads and on slow readers, and a problem for what is no HTTP.
 
 Whoever connects needs no token for it, so a head without an end is not waited for. What a body may
 hold and how long it may take, the gate of the API says.
@@ -24,12 +24,15 @@ class Connection(HttpToolsProtocol):
     Attributes:
         head_limit_s: how long a client may take for the head of a request, from the connection or
             the first octet on.
+        stall_limit_s: how long a client may leave unread what was written for it.
     """
 
     head_limit_s = 20.0
+    stall_limit_s = 60.0
     _head = 0
     _heads = 0
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -39,7 +42,18 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._head_is_here()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, but not for ever."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.stall_limit_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._is_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head has no end."""
@@ -82,6 +96,11 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _is_read(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _give_up(self) -> None:
         cycle: Any = self.cycle  # None before the first request, whatever its type says

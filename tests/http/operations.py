@@ -42,7 +42,7 @@ class Operation:
     def bodies(self) -> Iterator[tuple[str, bytes] | None]:
         contents = self.documented.get("requestBody", {}).get("content", {})
         for media_type, content in contents.items():
-            if "json" in media_type:
+            if media_type.endswith(("/json", "+json")):
                 yield media_type, json.dumps(schema_example(content["schema"])).encode()
             else:
                 yield media_type, content["example"].encode()

@@ -15,12 +15,33 @@ pytestmark = pytest.mark.anyio
 
 class Quick(Connection):
     head_limit_s = 0.3
+    stall_limit_s = 0.3
 
 
 async def answer(scope: object, receive: object, send: object) -> None:
-    """An application that answers everything alike."""
+    """An application that answers everything alike, but for what has no end."""
+    if scope["path"] == "/endless":  # type: ignore[index]
+        await endless(receive, send)
+        return
     await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
     await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+
+async def endless(receive: object, send: object) -> None:
+    """Answer until the client is gone."""
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    await send(start)  # type: ignore[operator]
+    gone = asyncio.ensure_future(receive())  # type: ignore[operator]
+    while not gone.done() or gone.result()["type"] != "http.disconnect":
+        if gone.done():
+            gone = asyncio.ensure_future(receive())  # type: ignore[operator]
+        body = {"type": "http.response.body", "body": b"x" * 65536, "more_body": True}
+        await send(body)  # type: ignore[operator]
+        await asyncio.sleep(0)
+    ENDED.set()
+
+
+ENDED = asyncio.Event()
 
 
 @pytest.fixture
@@ -93,4 +114,14 @@ async def test_a_second_request_on_a_connection_has_a_time_of_its_own(port: int)
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
         await asyncio.sleep(0.2)
+    writer.close()
+
+
+async def test_who_does_not_read_is_cut_off(port: int) -> None:
+    """Neither the answer nor the connection waits for ever."""
+    ENDED.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await asyncio.wait_for(ENDED.wait(), 20)
     writer.close()

@@ -87,7 +87,7 @@ def in_body(operation: Operation) -> Iterator[Request]:
         yield Request(operation.url(), example, typed)
         for content in malformed():
             yield Request(operation.url(), content, headers)
-        if "json" in media_type:
+        if media_type.endswith(("/json", "+json")):
             for body, free in planted(json.loads(example)):
                 yield Request(operation.url(), json.dumps(body).encode(), headers, free)
         else:

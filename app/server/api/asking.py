@@ -1,5 +1,6 @@
 """Asks the routing where an envelope goes, and the DNS where the answer hangs on it."""
 
+from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
 from time import perf_counter
@@ -38,14 +39,34 @@ async def ask(services: Services, table: RoutingTable, question: Question) -> Re
     Raises:
         Unknown: the question names an MTA that is not there.
     """
+    begun = begin(services, table, question)
+    return await settle(services, begun) if isinstance(begun, Pending) else begun
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A question whose answer hangs on the MX records of a domain.
+
+    Attributes:
+        began: when it was asked, of the clock that times questions.
+    """
+
+    table: RoutingTable
+    envelope: Envelope
+    down: frozenset[StateKey]
+    draws: "Draws"
+    domain: str
+    began: float
+    explain: bool
+
+
+def begin(services: Services, table: RoutingTable, question: Question) -> Resolution | Pending:
+    """As `ask`, as far as memory answers.
+
+    Raises:
+        Unknown: the question names an MTA that is not there.
+    """
     began = perf_counter()
-    found = await _ask(services, table, question)
-    services.metrics.resolve_seconds.observe(perf_counter() - began)
-    services.metrics.resolved.labels(outcome_of(found).value).inc()
-    return found
-
-
-async def _ask(services: Services, table: RoutingTable, question: Question) -> Resolution:
     own, down = frozenset[IPAddress](), frozenset[StateKey]()
     if question.mta is not None:
         own = services.fleet.addresses(question.mta)
@@ -53,16 +74,30 @@ async def _ask(services: Services, table: RoutingTable, question: Question) -> R
     try:
         envelope = envelope_of(question, own)
     except Undeliverable as refused:
-        return NeverDelivered("bad-address", str(refused))
+        return _counted(services, NeverDelivered("bad-address", str(refused)), began)
     draws = Draws(services.live, question.draw)
     found = resolve(table, envelope, down, draws.of, explain=question.explain)
-    if not isinstance(found, MxNeeded):
-        return found
-    mx = await services.resolver.look_up(found.domain, draws.of("").uniform)
-    settled = resolve(table, envelope, down, draws.of, mx, explain=question.explain)
+    if isinstance(found, MxNeeded):
+        explain = question.explain
+        return Pending(table, envelope, down, draws, found.domain, began, explain)
+    return _counted(services, found, began)
+
+
+async def settle(services: Services, pending: Pending) -> Resolution:
+    """The answer, once the DNS has given its own."""
+    draw = pending.draws.of
+    mx = await services.resolver.look_up(pending.domain, draw("").uniform)
+    explain = pending.explain
+    settled = resolve(pending.table, pending.envelope, pending.down, draw, mx, explain=explain)
     if isinstance(settled, MxNeeded):
         raise TypeError  # the core has the answer that it asked for
-    return settled
+    return _counted(services, settled, pending.began)
+
+
+def _counted(services: Services, found: Resolution, began: float) -> Resolution:
+    services.metrics.resolve_seconds.observe(perf_counter() - began)
+    services.metrics.resolved.labels(outcome_of(found).value).inc()
+    return found
 
 
 def envelope_of(question: Question, own: frozenset[IPAddress]) -> Envelope:

@@ -56,7 +56,7 @@ class Numbered:
         try:
             await self._app(scope, receive, numbered)
         except Exception as error:
-            _log_unforeseen(error)
+            log_unforeseen(error)
             if status:  # the answer has begun: the server cuts the connection
                 raise
             problem = Problem(500, "internal", MEANINGS["internal"].text)
@@ -73,7 +73,7 @@ class Numbered:
         self._metrics.http_request_seconds.observe(seconds)
 
 
-def _log_unforeseen(error: Exception) -> None:
+def log_unforeseen(error: Exception) -> None:
     """Say where it happened; the message of an error may quote what was sent, a password too."""
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
@@ -134,8 +134,10 @@ class HeadAsGet:
 class BodyChecked:
     """Bounds bodies, refuses compressed ones, and reads JSON strictly before anything else does."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, streams: re.Pattern[str]) -> None:
+        """Leave to the routes of `streams` to read and bound what is not JSON, as it comes."""
         self._app = app
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its whole body, or refuse it."""
@@ -143,9 +145,14 @@ class BodyChecked:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        said_json = is_json(headers.get("content-type", ""))
         try:
+            _refuse_compressed(headers)
+            if self._streams.fullmatch(scope["path"]) and not said_json:
+                await self._app(scope, receive, send)
+                return
             body = await _read(headers, receive)
-            if body and is_json(headers.get("content-type", "")):
+            if body and said_json:
                 await _refuse_odd(body)
         except ControlError as refusal:
             await problem_of(refusal).response()(scope, receive, send)
@@ -161,9 +168,12 @@ async def _refuse_odd(body: bytes) -> None:
         parse_json(body)
 
 
-async def _read(headers: Headers, receive: Receive) -> bytes:
+def _refuse_compressed(headers: Headers) -> None:
     if headers.get("content-encoding", "identity") != "identity":
         raise BadMediaType("send the body uncompressed", headers={"Accept-Encoding": "identity"})
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes:
     if int(headers.get("content-length") or 0) > MAX_BODY:
         raise _too_large()
     try:

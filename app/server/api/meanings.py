@@ -74,7 +74,9 @@ MEANINGS: dict[str, Meaning] = {
         "The server answers to the names in RELAYMAP_ALLOWED_HOSTS only.",
     ),
     "bad-request": Meaning("The request is malformed", "Its detail says how."),
-    "body-too-large": Meaning("The body is too large", "Bodies hold at most 1 MiB."),
+    "body-too-large": Meaning(
+        "The body is too large", "Bodies hold at most 1 MiB, a line of a stream 64 KiB."
+    ),
     "bad-media-type": Meaning(
         "The body is of a type that is not taken here",
         "Send JSON as application/json (`curl --json`), uncompressed. PATCH takes"

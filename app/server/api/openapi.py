@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from app.server.api.schemas.many import FailedOut, QuestionsIn
 from app.server.api.schemas.model import Model
 from app.server.api.schemas.relay_map import RelayList
 
@@ -77,16 +78,24 @@ _REPORT: Json = {
     "addresses": ["192.0.2.1"],
 }
 
-_READ_BY_HAND = (RelayList,)
+_READ_BY_HAND = (RelayList, QuestionsIn)
 """Bodies that a route reads itself, since it takes something else than JSON too."""
 
 
 def document(app: FastAPI, made: Json) -> Json:
     """FastAPI's document, sorted, with problems, scopes, and no titles on properties."""
-    schemas: Json = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas: Json = made.setdefault("components", {}).get("schemas", {})
     schemas |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
     for model in _READ_BY_HAND:
-        schemas[model.__name__] = model.model_json_schema()
+        made_of = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = made_of.pop("$defs", {}) | schemas
+        schemas[model.__name__] = made_of
+    # The schema of problems is written by hand, so no model can refer to it.
+    in_answer: Json = schemas[FailedOut.__name__]["properties"]["problem"]
+    schemas[FailedOut.__name__]["properties"]["problem"] = {
+        "$ref": "#/components/schemas/Problem",
+        "description": in_answer["description"],
+    }
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for name, schema in schemas.items():

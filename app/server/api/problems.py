@@ -38,6 +38,7 @@ from app.server.storage import LastAdmin, StorageDamaged, StorageTrouble
 
 MEDIA_TYPE = "application/problem+json"
 T = TypeVar("T")
+Members = dict[str, JsonValue]
 
 
 STATUS: dict[type[ControlError], int] = {
@@ -77,7 +78,6 @@ _RETRY_AFTER_S = "2"
 _MAX_LISTED = 1_000
 """Findings in one problem; `detail` says how many there are."""
 
-Members = dict[str, JsonValue]
 MEMBERS: dict[type[ControlError], Callable[[Any], Members]] = {
     errors.StillReferenced: lambda error: {"users": list(error.users), "more": error.more},
     errors.RevisionMoved: lambda error: {"current": error.current},
@@ -108,10 +108,14 @@ class Problem:
         return Response(self.body(), self.status, headers, MEDIA_TYPE)
 
     def body(self) -> bytes:
+        """The document as it is sent."""
+        return json.dumps(self.document(), ensure_ascii=False).encode() + b"\n"
+
+    def document(self) -> Members:
         """The document."""
         request_id = REQUEST_ID.get() or ""
         meaning = MEANINGS.get(self.code)
-        document = {
+        return {
             "type": f"/problems/{self.code}",
             "title": meaning.title if meaning else HTTPStatus(self.status).phrase,
             "status": self.status,
@@ -119,10 +123,9 @@ class Problem:
             "instance": f"/requests/{request_id}",
             "code": self.code,
             "request_id": request_id,
-            "errors": [at.document() for at in self.found[:_MAX_LISTED]],
+            "errors": [{**at.document()} for at in self.found[:_MAX_LISTED]],
             **self.members,
         }
-        return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 def problem_of(error: ControlError) -> Problem:

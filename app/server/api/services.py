@@ -1,5 +1,6 @@
 """What the routes work with: one typed object, made by the composition root, reached by aliases."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,8 @@ from app.server.fleet import Fleet
 from app.server.live import Live, Snapshot
 from app.server.pushes import Pushes
 from app.server.storage import Store
+
+_MX_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Services:
 
     Attributes:
         now: the server's time.
+        mx_room: for questions of batches that ask the DNS: fewer than it takes at once, so that
+            those that are asked alone find room.
     """
 
     store: Store
@@ -55,6 +60,7 @@ class Services:
     options: Options = field(default_factory=Options)
     metrics: Metrics = field(default_factory=Metrics)
     now: Callable[[], datetime] = utc_now
+    mx_room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MX_AT_ONCE))
 
     @property
     def live(self) -> Live:

@@ -28,23 +28,24 @@ class Line(JSONResponse):
 
 async def _refuse_media_type(request: Request) -> None:
     """Refuse a body of a type that the route does not document, with a hint for `curl -d`."""
-    if request.headers.get("content-length", "0") == "0" and not await request.body():
-        return
     taken = _media_types(request.scope["route"])
     given, charset = _content_type(request.headers.get("content-type") or "none/none")
+    if given in taken and charset == "utf-8":
+        return  # before anything is read: it may be a stream
+    if request.headers.get("content-length", "0") == "0" and not await request.body():
+        return
     if not taken:
         if request.method in {"GET", "DELETE"} or (await request.body()).strip() == b"{}":
             return  # such a body has no meaning (RFC 9110 9.3.1, 9.3.5), or says nothing
         detail = "this takes no body; the reason of a write goes into the header Relay-Message"
         raise BadMediaType(detail)
-    if given not in taken or charset != "utf-8":
-        wanted = " or ".join(taken)
-        hint = ", for example with curl --json" if "application/json" in taken else " in UTF-8"
-        names = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"
-        raise BadMediaType(
-            f"this takes {wanted}{hint}",
-            headers={names: ", ".join(taken), "Accept": ", ".join(taken)},
-        )
+    wanted = " or ".join(taken)
+    hint = ", for example with curl --json" if "application/json" in taken else " in UTF-8"
+    names = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"
+    raise BadMediaType(
+        f"this takes {wanted}{hint}",
+        headers={names: ", ".join(taken), "Accept": ", ".join(taken)},
+    )
 
 
 def _content_type(text: str) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 A new file of routes is added to the list, and nowhere else.
 """
 
+import re
+
 from fastapi import APIRouter
 
 from app.server.api.routes import (
@@ -23,6 +25,7 @@ from app.server.api.routes import (
     relay_url,
     relays,
     resolve,
+    resolve_batch,
     revisions,
     rules,
     tables,
@@ -32,8 +35,12 @@ from app.server.api.routes import (
 LONG_POLLS = frozenset({"/v1/agent/wanted"})
 """Paths whose GET waits; they have no HEAD."""
 
+STREAMS = re.compile(r"/v1/resolve/batch")
+"""Paths that take bodies of any length, where these are not JSON, and read them as they come."""
+
 ROUTERS: tuple[APIRouter, ...] = (
     resolve.router,
+    resolve_batch.router,
     relay_maps.router,
     relays.router,
     relay_health.router,
