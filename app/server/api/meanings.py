@@ -63,6 +63,17 @@ MEANINGS: dict[str, Meaning] = {
     "not-expressible": Meaning(
         "The MTA cannot do this", "`errors` names each rule and the reason. Nothing was changed."
     ),
+    "import-refused": Meaning(
+        "Lines of the file cannot be taken",
+        "`errors` and `report` name the first hundred by line; in JSON, by item. Nothing of the"
+        " file was stored. Correct them, or send it with `on_error=skip`, which leaves them out.",
+    ),
+    "too-many-deletes": Meaning(
+        "The file leaves out too many entries",
+        "`mode=replace` deletes what the file does not name, and a file that was cut short would"
+        " delete nearly everything. A tenth of the entries may go unless `max_deletes` says"
+        " otherwise. Nothing was stored.",
+    ),
     "unauthenticated": Meaning(
         "A token is needed", "Send `Authorization: Bearer rly_…` with a token that is valid."
     ),

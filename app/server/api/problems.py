@@ -24,9 +24,11 @@ from app.server.api.refusals import (
     BadParameter,
     BodyTooLarge,
     EdgeError,
+    ImportRefused,
     MissingScope,
     NothingMatches,
     PreconditionNeeded,
+    TooManyDeletes,
     Unauthenticated,
 )
 from app.server.api.schemas.push import PushOut
@@ -38,7 +40,6 @@ from app.server.storage import LastAdmin, StorageDamaged, StorageTrouble
 
 MEDIA_TYPE = "application/problem+json"
 T = TypeVar("T")
-Members = dict[str, JsonValue]
 
 
 STATUS: dict[type[ControlError], int] = {
@@ -71,6 +72,8 @@ STATUS: dict[type[ControlError], int] = {
     PreconditionNeeded: 428,
     AlreadyThere: 412,
     NothingMatches: 412,
+    ImportRefused: 422,
+    TooManyDeletes: 409,
 }
 """The status of every error over HTTP; the nearest class of its ancestry counts."""
 
@@ -78,10 +81,17 @@ _RETRY_AFTER_S = "2"
 _MAX_LISTED = 1_000
 """Findings in one problem; `detail` says how many there are."""
 
+Members = dict[str, JsonValue]
 MEMBERS: dict[type[ControlError], Callable[[Any], Members]] = {
     errors.StillReferenced: lambda error: {"users": list(error.users), "more": error.more},
     errors.RevisionMoved: lambda error: {"current": error.current},
     errors.RevisionPruned: lambda error: {"oldest": error.oldest},
+    ImportRefused: lambda error: {"report": error.report},
+    TooManyDeletes: lambda error: {
+        "deletes": error.deletes,
+        "max_deletes": error.max_deletes,
+        "entries": error.entries,
+    },
     PushMissed: lambda error: {"push": PushOut.of(error.push).model_dump(mode="json")},
 }
 """What the problem of an error says beside the usual members; by its nearest class."""
@@ -108,10 +118,10 @@ class Problem:
         return Response(self.body(), self.status, headers, MEDIA_TYPE)
 
     def body(self) -> bytes:
-        """The document as it is sent."""
+        """The document, as it is sent."""
         return json.dumps(self.document(), ensure_ascii=False).encode() + b"\n"
 
-    def document(self) -> Members:
+    def document(self) -> dict[str, JsonValue]:
         """The document."""
         request_id = REQUEST_ID.get() or ""
         meaning = MEANINGS.get(self.code)
@@ -123,7 +133,7 @@ class Problem:
             "instance": f"/requests/{request_id}",
             "code": self.code,
             "request_id": request_id,
-            "errors": [{**at.document()} for at in self.found[:_MAX_LISTED]],
+            "errors": [dict(at.document()) for at in self.found[:_MAX_LISTED]],
             **self.members,
         }
 
@@ -165,6 +175,8 @@ def _faults(error: ControlError) -> Iterable[Fault]:
             return faults
         case errors.Refused(fault=fault):
             return (fault,)
+        case ImportRefused(faults=faults):
+            return faults
         case errors.Unknown(pointer=place) if place:
             return (Fault(error.code, str(error), place),)
         case errors.NotExpressible(reasons=reasons):
@@ -208,7 +220,7 @@ def _promoted(found: Sequence[At]) -> str | None:
 
 def _detail(error: Exception, found: Sequence[At]) -> str:
     """One fault in its own words; of several, how many there are."""
-    if len(found) > 1:
+    if len(found) > 1 and not isinstance(error, ImportRefused):
         return f"{len(found)} things are wrong; see errors"
     return found[0].fault.detail if found else str(error)
 

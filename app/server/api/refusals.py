@@ -11,6 +11,8 @@ TagMoved                  (RevisionMoved)  If-Match names another state
 AlreadyThere              (NameTaken)      If-None-Match met something
 NameDiffers, BadParameter   (Invalid)
 NothingMatches            If-Match on what has no entity tag, or is not there
+ImportRefused             lines of a file cannot be taken
+TooManyDeletes            a file would replace more of a table than was allowed
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from app.routing import errors
-from app.routing.errors import ControlError
+from app.routing.errors import ControlError, Fault
 from app.server.api.faults import At
 
 
@@ -99,6 +101,40 @@ class NothingMatches(ControlError):
 
     def __init__(self) -> None:
         super().__init__("an MTA has no entity tag: only If-Match: * can be met, where it is there")
+
+
+class ImportRefused(ControlError):
+    """Lines of a file of entries cannot be taken, and so none is.
+
+    Attributes:
+        faults: the first of them.
+        report: what the import came to.
+    """
+
+    code = "import-refused"
+
+    def __init__(self, faults: tuple[Fault, ...], count: int, report: JsonValue) -> None:
+        lines = "1 line" if count == 1 else f"{count} lines"
+        super().__init__(
+            f"{lines} cannot be taken, and none was; see errors, or leave them out by on_error=skip"
+        )
+        self.faults = faults
+        self.report = report
+
+
+class TooManyDeletes(ControlError):
+    """A file that replaces the entries of a table leaves out more of them than was allowed."""
+
+    code = "too-many-deletes"
+
+    def __init__(self, deletes: int, max_deletes: int, entries: int) -> None:
+        super().__init__(
+            f"{deletes} of {entries} entries would be deleted, and {max_deletes} at most may be;"
+            " nothing was stored. If that is what is meant, say so by max_deletes"
+        )
+        self.deletes = deletes
+        self.max_deletes = max_deletes
+        self.entries = entries
 
 
 class NameDiffers(errors.Invalid):
