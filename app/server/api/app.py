@@ -18,7 +18,7 @@ from app.server.api.gate import BodyChecked, HeadAsGet, HostChecked, Numbered
 from app.server.api.openapi import TAGS, document
 from app.server.api.preconditions import NotModified, answer_not_modified
 from app.server.api.problems import Problem, answer_control_error, answer_validation_error
-from app.server.api.routes import LONG_POLLS, ROUTERS, STREAMS
+from app.server.api.routes import LONG_POLLS, ROUTERS, STREAMS, UPLOADS
 from app.server.api.services import Services
 
 
@@ -27,7 +27,7 @@ def create_app(services: Services) -> FastAPI:
     app = routes_only()
     app.state.services = services
     # The last one added stands outermost.
-    app.add_middleware(BodyChecked, streams=STREAMS)
+    app.add_middleware(BodyChecked, streams=STREAMS, uploads=UPLOADS)
     app.add_middleware(HeadAsGet, but=LONG_POLLS)
     app.add_middleware(HostChecked, allowed=services.options.allowed_hosts)
     app.add_middleware(Numbered, metrics=services.metrics)

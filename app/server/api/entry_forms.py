@@ -114,7 +114,7 @@ def _split_ndjson(line: str) -> tuple[str, str] | None:
     try:
         return split_object(line)
     except NotJson as error:
-        raise Refused(error.code, str(error)) from None
+        raise Refused(error.code, str(error).replace("at line 1, column", "at column")) from None
 
 
 def plain_object(kind: TableKey) -> str:

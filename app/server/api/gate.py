@@ -134,10 +134,14 @@ class HeadAsGet:
 class BodyChecked:
     """Bounds bodies, refuses compressed ones, and reads JSON strictly before anything else does."""
 
-    def __init__(self, app: ASGIApp, streams: re.Pattern[str]) -> None:
-        """Leave to the routes of `streams` to read and bound what is not JSON, as it comes."""
+    def __init__(self, app: ASGIApp, streams: re.Pattern[str], uploads: re.Pattern[str]) -> None:
+        """Leave to the routes of `streams` to read and bound what is not JSON, as it comes.
+
+        To the routes of `uploads`, JSON too.
+        """
         self._app = app
         self._streams = streams
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its whole body, or refuse it."""
@@ -148,7 +152,7 @@ class BodyChecked:
         said_json = is_json(headers.get("content-type", ""))
         try:
             _refuse_compressed(headers)
-            if self._streams.fullmatch(scope["path"]) and not said_json:
+            if self._is_left_to_route(scope, said_json=said_json):
                 await self._app(scope, receive, send)
                 return
             body = await _read(headers, receive)
@@ -158,6 +162,12 @@ class BodyChecked:
             await problem_of(refusal).response()(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+    def _is_left_to_route(self, scope: Scope, *, said_json: bool) -> bool:
+        path = scope["path"]
+        if scope["method"] == "POST" and self._uploads.fullmatch(path):
+            return True
+        return not said_json and self._streams.fullmatch(path) is not None
 
 
 async def _refuse_odd(body: bytes) -> None:

@@ -82,6 +82,8 @@ class ImportJobs:
 async def _worked(
     job: Job, work: Callable[[Job], Awaitable[None]], now: Callable[[], datetime]
 ) -> None:
+    problem: Problem | None = None
+    state = ImportState.DONE
     try:
         await work(job)
     except ControlError as error:
@@ -91,8 +93,6 @@ async def _worked(
         event("unforeseen-error", logging.ERROR, error=type(error).__qualname__)
         problem = Problem(500, "internal", MEANINGS["internal"].text)
         state = ImportState.FAILED
-    else:
-        problem, state = None, ImportState.DONE
     job.problem = None if problem is None else problem.document()
     # What is stored is done, though the push after it may have come to nothing.
     job.state = state if job.report is None else ImportState.DONE

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from app.server.api.schemas.many import FailedOut, QuestionsIn
 from app.server.api.schemas.model import Model
 from app.server.api.schemas.relay_map import RelayList
+from app.server.api.schemas.table_import import EntryList, EntryRow
 
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ _REPORT: Json = {
     "addresses": ["192.0.2.1"],
 }
 
-_READ_BY_HAND = (RelayList, QuestionsIn)
+_READ_BY_HAND = (RelayList, QuestionsIn, EntryRow, EntryList)
 """Bodies that a route reads itself, since it takes something else than JSON too."""
 
 

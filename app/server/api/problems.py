@@ -171,12 +171,10 @@ def _faults(error: ControlError) -> Iterable[Fault]:
     match error:
         case errors.Invalid(faults=faults):
             return map(_without_names, faults)
-        case errors.CredentialMissing(faults=faults):
+        case errors.CredentialMissing(faults=faults) | ImportRefused(faults=faults):
             return faults
         case errors.Refused(fault=fault):
             return (fault,)
-        case ImportRefused(faults=faults):
-            return faults
         case errors.Unknown(pointer=place) if place:
             return (Fault(error.code, str(error), place),)
         case errors.NotExpressible(reasons=reasons):
@@ -185,7 +183,7 @@ def _faults(error: ControlError) -> Iterable[Fault]:
             return ()
 
 
-_NAMELESS = {
+NAMELESS = {
     "dangling-map": "there is no relay map of that name: make it first, or name another",
     "dangling-table": "there is no table of that name: make it first, or name another",
     "dangling-credential": "there is no credential of that label: store it first",
@@ -203,7 +201,7 @@ there, and is not echoed."""
 
 
 def _without_names(fault: Fault) -> Fault:
-    detail = _NAMELESS.get(fault.code, fault.detail) if fault.pointer else fault.detail
+    detail = NAMELESS.get(fault.code, fault.detail) if fault.pointer else fault.detail
     return Fault(fault.code, detail, fault.pointer)
 
 
@@ -220,7 +218,9 @@ def _promoted(found: Sequence[At]) -> str | None:
 
 def _detail(error: Exception, found: Sequence[At]) -> str:
     """One fault in its own words; of several, how many there are."""
-    if len(found) > 1 and not isinstance(error, ImportRefused):
+    if isinstance(error, ImportRefused):
+        return str(error)
+    if len(found) > 1:
         return f"{len(found)} things are wrong; see errors"
     return found[0].fault.detail if found else str(error)
 

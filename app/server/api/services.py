@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.observe import Metrics
+from app.server.api.import_jobs import ImportJobs
 from app.server.api.token_book import TokenBook
 from app.server.confirmed import Confirmed
 from app.server.dns import MxResolver
@@ -61,6 +62,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     now: Callable[[], datetime] = utc_now
     mx_room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MX_AT_ONCE))
+    imports: ImportJobs = field(default_factory=ImportJobs)
 
     @property
     def live(self) -> Live:

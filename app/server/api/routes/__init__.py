@@ -28,6 +28,7 @@ from app.server.api.routes import (
     resolve_batch,
     revisions,
     rules,
+    table_imports,
     tables,
     tokens,
 )
@@ -38,6 +39,9 @@ LONG_POLLS = frozenset({"/v1/agent/wanted"})
 STREAMS = re.compile(r"/v1/resolve/batch")
 """Paths that take bodies of any length, where these are not JSON, and read them as they come."""
 
+UPLOADS = re.compile(r"/v1/tables/[^/]+/import")
+"""Paths whose POST takes a body of any length and of any of its types, and reads it as it comes."""
+
 ROUTERS: tuple[APIRouter, ...] = (
     resolve.router,
     resolve_batch.router,
@@ -47,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     imports.router,
     tables.router,
     entries.router,
+    table_imports.router,
     rules.router,
     credentials.router,
     changes.router,
