@@ -22,6 +22,9 @@ Plan = Callable[[Snapshot], Sequence[Write]]
 Pure: it is asked again, on a newer snapshot, when another process wrote in between.
 """
 
+Look = Callable[[Snapshot, Sequence[Change]], None]
+"""Looks, in a thread, at what is to become of a snapshot; raises where that is not meant."""
+
 _TRIES = 3
 _NO_SECRETS: Mapping[str, NewSecret] = MappingProxyType({})
 
@@ -90,6 +93,7 @@ class Editor:
         message: str = "",
         dry_run: bool = False,
         secrets: Mapping[str, NewSecret] = _NO_SECRETS,
+        look: Look | None = None,
     ) -> Edited:
         """Make what the plan wants into a revision, or find that nothing changes.
 
@@ -103,6 +107,7 @@ class Editor:
             dry_run: store nothing.
             secrets: by label, for credentials that the plan puts. A credential that exists
                 keeps its secret where none is given.
+            look: see `Look`.
 
         Raises:
             Invalid: every error finding of the table as it would be. Pointers are into the body
@@ -110,14 +115,21 @@ class Editor:
             StillReferenced: a deleted map, table or credential would still be used.
             LimitReached: more of a kind than is promised to work.
             StorageTrouble: nothing was stored; with OutcomeUnknown, perhaps.
-            ControlError: whatever the plan raises.
+            ControlError: whatever the plan raises, or who looks.
         """
 
         async def proposed(snapshot: Snapshot) -> Work:
             writes = plan(snapshot)
             stored = await self._secrets(secrets) if secrets else secrets
             counter = self._head.rule_counter
-            return lambda: propose(snapshot.table, writes, counter, secrets, stored)
+
+            def work() -> Proposal:
+                proposal = propose(snapshot.table, writes, counter, secrets, stored)
+                if look is not None:
+                    look(snapshot, proposal.changes)
+                return proposal
+
+            return work
 
         return await self._run(proposed, _Stamp(author, message, dry_run))
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -46,6 +47,16 @@ async def send(
 async def entries(api: httpx.AsyncClient) -> dict[str, str]:
     listed = (await api.get(f"{PATH}/entries?limit=1000")).json()["items"]
     return {each["key"]: each["via"] for each in listed}
+
+
+async def ended(api: httpx.AsyncClient, place: str) -> Any:
+    """An import that nobody waits for, once it has ended."""
+    for _ in range(3000):
+        told = (await api.get(place)).json()
+        if told["state"] != "running":
+            return told
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not end")
 
 
 def line(key: str, via: str = "mx") -> str:
@@ -273,7 +284,7 @@ async def test_what_may_not_be_sent_is_refused_before_the_body(shop_api: httpx.A
     answer = await shop_api.post(
         f"{PATH}/import", content=b"<x/>", headers={"Content-Type": "text/xml"}
     )
-    assert answer.headers["Accept"].split(", ") == sorted(FORMS, key=list(answer.headers["Accept"].split(", ")).index)
+    assert set(answer.headers["Accept"].split(", ")) == set(FORMS)
 
 
 async def test_if_match_names_the_head(shop_api: httpx.AsyncClient) -> None:
@@ -325,15 +336,13 @@ async def test_an_import_need_not_be_waited_for(shop_api: httpx.AsyncClient) -> 
     place = answer.headers["Location"]
     assert (answer.json()["table"], answer.json()["lines"]) == ("by-domain", 1)
     assert place == f"/v1/imports/{answer.json()['id']}"
-    while (told := (await shop_api.get(place)).json())["state"] == "running":
-        await asyncio.sleep(0.01)
+    told = await ended(shop_api, place)
     assert (told["state"], told["report"]["created"], told["problem"]) == ("done", 1, None)
     assert told["finished_at"] is not None
     answer = await send(
         shop_api, line("b.example"), "?mode=replace&max_deletes=0", Prefer="respond-async"
     )
-    while (told := (await shop_api.get(answer.headers["Location"])).json())["state"] == "running":
-        await asyncio.sleep(0.01)
+    told = await ended(shop_api, answer.headers["Location"])
     assert (told["state"], told["report"]) == ("refused", None)
     assert (told["problem"]["code"], told["problem"]["deletes"]) == ("too-many-deletes", 1)
     assert (await shop_api.get("/v1/imports/none")).status_code == 404

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from app.routing.entries import TableEntries
 from app.routing.errors import Fault, LimitReached, Refused
 from app.routing.next_hop import EntryHop, parse_entry_hop
+from app.routing.shards import Builder
 from app.routing.table import TableKey, parse_key
 from app.server.api.entry_forms import MAX_LINE, PLAIN_KEY, LineForm, Split
 from app.server.api.parameters import LONGEST
@@ -120,11 +121,11 @@ class Gathering:
 
     def entries(self) -> TableEntries:
         """The entries; then this is at its end."""
-        rows: dict[str, EntryHop] = {}
+        builder: Builder[str, EntryHop] = Builder()
         for leaf in self._leaves:
-            rows.update(leaf)
-            leaf.clear()
-        return TableEntries(rows)
+            builder.add(leaf.keys(), leaf.values())
+            leaf.clear()  # so that nothing is there twice
+        return TableEntries(builder.made())
 
     def _take(self, number: int, text: str, split: Split) -> None:
         member = ""

@@ -24,7 +24,7 @@ from app.server.api.schemas.finding import FindingList, FindingOut
 from app.server.api.schemas.model import In
 from app.server.api.services import Control, Services
 from app.server.api.v1 import PREFIX, Line
-from app.server.edit import Edited
+from app.server.edit import Edited, Look
 from app.server.live import Snapshot
 from app.server.push_errors import PushMissed
 from app.server.storage import NewSecret
@@ -133,6 +133,7 @@ class Writing:
         self,
         plan: Callable[[Snapshot], Sequence[Write]],
         secrets: Mapping[str, NewSecret] | None = None,
+        look: Look | None = None,
     ) -> Edited:
         """Do what a plan says and note it in the headers; its findings are those of MTAs too."""
         edited = await self.services.editor.edit(
@@ -141,6 +142,7 @@ class Writing:
             message=self.message,
             dry_run=self.dry_run,
             secrets=secrets or {},
+            look=look,
         )
         return await self.noted(edited)
 

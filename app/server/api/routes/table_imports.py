@@ -1,7 +1,7 @@
 """Import of the entries of a table from a file, and what became of imports that nobody awaited."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,8 +9,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi import Path as PathParameter
 from pydantic import JsonValue
 
-from app.routing.change import Change
-from app.routing.entries import TableEntries
+from app.routing.change import Change, EntryChanges, parts_of
 from app.routing.errors import Fault, RevisionMoved
 from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.relay_url import RelayURL
@@ -188,26 +187,20 @@ class _Import:
             if table_in(snapshot, self.table.name).key is not self.table.key:
                 raise RevisionMoved(snapshot.revision)
             self.write.conditions.check_head(snapshot)
-            self._refuse_deletes(snapshot, entries)
-            return [PutMany(self.table.name, entries, self._replaces)]
+            replaces = self.wishes.mode is ImportMode.REPLACE
+            return [PutMany(self.table.name, entries, replaces)]
 
-        edited = await self.write.edit(plan)
+        edited = await self.write.edit(plan, look=self._refuse_deletes)
         counts = await asyncio.to_thread(_counted, edited.changes)
         return self._report(edited.snapshot.revision, counts, len(entries))
 
-    @property
-    def _replaces(self) -> bool:
-        return self.wishes.mode is ImportMode.REPLACE
-
-    def _refuse_deletes(self, snapshot: Snapshot, entries: TableEntries) -> None:
-        if not self._replaces:
-            return
-        present = snapshot.table.entries_of(self.table.name)
+    def _refuse_deletes(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
+        present = len(snapshot.table.entries_of(self.table.name))
         most = self.wishes.max_deletes
-        most = len(present) // 10 if most is None else most
-        deletes = sum(1 for key in present if key not in entries)
+        most = present // 10 if most is None else most
+        deletes = _counted(changes).deleted
         if deletes > most:
-            raise TooManyDeletes(deletes, most, len(present))
+            raise TooManyDeletes(deletes, most, present)
 
     def _report(self, revision: int, counts: "_Counts", entries: int) -> ImportReport:
         gathered, skips = self.gathered, self.wishes.on_error is OnError.SKIP
@@ -238,13 +231,16 @@ class _Counts:
 
 def _counted(changes: Sequence[Change]) -> _Counts:
     counts = _Counts(is_made=True)
-    for change in changes:
-        if change.before is None:
-            counts.created += 1
-        elif change.after is None:
-            counts.deleted += 1
+    for part in parts_of(changes):
+        hops: Iterable[tuple[object, object]]
+        if isinstance(part, EntryChanges):
+            hops = zip(part.befores, part.afters, strict=True)
         else:
-            counts.changed += 1
+            hops = ((change.before, change.after) for change in part)
+        for before, after in hops:
+            counts.created += before is None
+            counts.deleted += after is None
+            counts.changed += before is not None and after is not None
     return counts
 
 
