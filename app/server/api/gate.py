@@ -27,6 +27,8 @@ _BIG = 1 << 16
 _BODY_LIMIT_S = 60.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "none"
+IS_HEAD = "relaymap.head"
+"""In the scope of a GET that was HEAD, so that a long answer need not be made."""
 
 
 class Numbered:
@@ -124,7 +126,7 @@ class HeadAsGet:
             await send(message)
 
         # A copy: the HTTP server still has to know that it was HEAD.
-        inner = {**scope, "method": "GET"}
+        inner = {**scope, "method": "GET", IS_HEAD: True}
         try:
             await self._app(inner, receive, without_content)
         finally:

@@ -122,7 +122,7 @@ class Gathering:
     def entries(self) -> TableEntries:
         """The entries; then this is at its end."""
         builder: Builder[str, EntryHop] = Builder()
-        for leaf in self._leaves:
+        for leaf in filter(None, self._leaves):
             builder.add(leaf.keys(), leaf.values())
             leaf.clear()  # so that nothing is there twice
         return TableEntries(builder.made())

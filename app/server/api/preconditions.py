@@ -201,11 +201,23 @@ class Reading:
             NotModified: the caller has this state already.
         """
         mark = self._current.marks[subject]
-        tag = tag_of(mark.revision, self._current.history)
+        self._put(mark.revision)
+        return mark
+
+    def tag_head(self) -> str:
+        """Put the tag of the head into the answer, for what no subject has a tag for; answers it.
+
+        Raises:
+            NotModified: the caller has this state already.
+        """
+        return self._put(self._current.revision)
+
+    def _put(self, revision: int) -> str:
+        tag = tag_of(revision, self._current.history)
         if self._have is not None and self._have.match_weakly(tag):
             raise NotModified(tag)
         self._response.headers["ETag"] = tag
-        return mark
+        return tag
 
 
 async def _reading(
