@@ -210,8 +210,11 @@ def _server_settings(given: argparse.Namespace) -> "ServerSettings":
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from app.server.main import serve
+    from app import garbage
 
+    with garbage.put_off():  # of half a million objects that all stay
+        from app.server.main import serve
+    garbage.spare()
     serve(_server_settings(given))
     return DONE
 

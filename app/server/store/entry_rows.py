@@ -6,7 +6,7 @@ hops and marks, becomes one value.
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Text, cast, select
 
@@ -45,12 +45,12 @@ def read(
     hops, marks = _Hops(), _Marks()
     try:
         for rows in _slices(connection):
-            for name, alike in _by_table(rows):
-                _, keys, vias, revisions, created, updated = zip(*alike, strict=True)
+            for name, (keys, vias, *marked) in _by_table(rows):
                 of_entries, of_marks = built[name]
                 found = list(map(hops.__getitem__, vias))
-                marked = list(map(marks.__getitem__, zip(revisions, created, updated, strict=True)))
-                of_entries.add_with(of_marks, keys, found, marked)
+                of_entries.add_with(
+                    of_marks, keys, found, list(map(marks.__getitem__, zip(*marked, strict=True)))
+                )
     except (ControlError, KeyError, ValueError) as wrong:
         raise StorageDamaged("an entry of a table cannot be read") from wrong
     return (
@@ -111,10 +111,14 @@ def _slices(connection: Connection) -> Iterator[Sequence[_Row]]:
         cursor.close()
 
 
-def _by_table(rows: Sequence[_Row]) -> Iterable[tuple[str, Sequence[_Row]]]:
-    if len({row[0] for row in rows}) == 1:
-        return [(rows[0][0], rows)]
+def _by_table(rows: Sequence[_Row]) -> Iterator[tuple[str, Sequence[tuple[Any, ...]]]]:
+    """The columns of the rows of each table, after its name."""
+    names, *columns = zip(*rows, strict=True)
+    if len(set(names)) == 1:
+        yield names[0], columns
+        return
     found: dict[str, list[_Row]] = {}
     for row in rows:
         found.setdefault(row[0], []).append(row)
-    return found.items()
+    for name, alike in found.items():
+        yield name, list(zip(*alike, strict=True))[1:]
