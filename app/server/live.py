@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from app.routing.change import Change, Kind, Subject
+from app.routing.change import Change, EntryChanges, Kind, Subject, parts_of
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.shards import Shards
 
@@ -75,21 +75,48 @@ class Marks(Mapping[Subject, Mark]):
 
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
-        none: Shards[str, Mark] = Shards()
-        touched: dict[Part, dict[str, Mark | None]] = {}
-        for change in changes:
-            subject = change.subject
-            if subject.kind not in MARKED:
+        after = dict(self._parts)
+        for some in parts_of(changes):
+            if isinstance(some, EntryChanges):
+                part = (Kind.ENTRY, some.table)
+                held = after.get(part, _NONE)
+                after[part] = held.after_all(some.keys, _marks_of(some, held, revision, at))
                 continue
-            part, key = _part(subject), _key(subject)
-            old = self._parts.get(part, none).get(key)
-            made = None
-            if change.after is not None:
-                created = at if old is None or change.before is None else old.created_at
-                made = Mark(revision, created, at)
-            touched.setdefault(part, {})[key] = made
-        after = {part: self._parts.get(part, none).after(new) for part, new in touched.items()}
-        return Marks({**self._parts, **after})
+            touched: dict[Part, dict[str, Mark | None]] = {}
+            for change in some:
+                subject = change.subject
+                if subject.kind not in MARKED:
+                    continue
+                part, key = _part(subject), _key(subject)
+                old = after.get(part, _NONE).get(key)
+                made = None
+                if change.after is not None:
+                    created = at if old is None or change.before is None else old.created_at
+                    made = Mark(revision, created, at)
+                touched.setdefault(part, {})[key] = made
+            after |= {part: after.get(part, _NONE).after(new) for part, new in touched.items()}
+        return Marks(after)
+
+
+_NONE: Shards[str, Mark] = Shards()
+
+
+def _marks_of(
+    changes: EntryChanges, held: Shards[str, Mark], revision: int, at: datetime
+) -> list[Mark | None]:
+    """The mark of each entry after its change; many share one."""
+    new = Mark(revision, at, at)
+    changed: dict[datetime, Mark] = {}
+    found: list[Mark | None] = []
+    for key, before, after in zip(changes.keys, changes.befores, changes.afters, strict=True):
+        mark = None if after is None else new
+        old = held.get(key) if before is not None and after is not None else None
+        if old is not None:
+            mark = changed.get(old.created_at)
+            if mark is None:
+                mark = changed[old.created_at] = Mark(revision, old.created_at, at)
+        found.append(mark)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

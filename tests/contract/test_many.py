@@ -1,6 +1,9 @@
 """Thousands of entries in one edit: stored, journalled, loaded and restored as any other."""
 
+import re
+
 import pytest
+from sqlalchemy import text
 
 from app.routing.change import EntryChanges, Kind, Subject, apply, invert, parts_of
 from app.routing.entries import TableEntries
@@ -56,6 +59,17 @@ async def test_a_load_finds_what_the_edit_left(database: Database) -> None:
             loaded, _ = await editor._store.load()
             assert loaded == edited.snapshot
             assert dict(loaded.marks) == dict(edited.snapshot.marks)
+
+
+async def test_many_entries_stand_as_single_ones(database: Database) -> None:
+    """Their times too, which the driver alone would write in another way."""
+    async with database.editor() as editor:
+        await write(editor, put_table("big"), put_entry("big", "single.example", "mx"))
+        await write(editor, PutMany("big", entries()))
+        with database.connection() as connection:
+            rows = connection.execute(text("SELECT CAST(created_at AS TEXT) FROM entries"))
+            shapes = {re.sub("[0-9]", "9", moment) for moment in rows.scalars()}
+        assert len(shapes) == 1
 
 
 async def test_the_journal_keeps_many_entries_packed(database: Database) -> None:

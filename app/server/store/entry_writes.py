@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Insert, Update, bindparam, delete, insert, update
 
 from app.routing.change import EntryChanges
+from app.routing.next_hop import EntryHop
 from app.server.store.schema import entries
 
-_SLICE = 5_000
-"""Rows in one call: other threads run in between."""
 _COLUMNS = tuple(column.name for column in entries.columns)
 Row = tuple[object, ...]
 
@@ -29,14 +27,14 @@ def remove(connection: Connection, changes: EntryChanges) -> None:
 
 def put(connection: Connection, changes: EntryChanges, revision: int, at: datetime) -> None:
     """Make the rows of those that come or change what they are then."""
-    moment = _moment(connection, at)
+    moment, texts = _moment(connection, at), _texts(changes.afters)
     new = (
-        (changes.table, key, str(after), revision, moment, moment)
+        (changes.table, key, texts[id(after)], revision, moment, moment)
         for key, before, after in _columns(changes)
         if before is None and after is not None
     )
     changed = (
-        (str(after), revision, moment, changes.table, key)
+        (texts[id(after)], revision, moment, changes.table, key)
         for key, before, after in _columns(changes)
         if before is not None and after is not None
     )
@@ -47,6 +45,15 @@ def put(connection: Connection, changes: EntryChanges, revision: int, at: dateti
     values = ("via", "revision", "updated_at")
     statement = update(entries).where(*_is_it()).values({each: bindparam(each) for each in values})
     _execute(connection, statement, (*values, "the_table", "the_key"), changed)
+
+
+def _texts(hops: Iterable[EntryHop | None]) -> dict[int, str]:
+    """How next hops are written, by their objects: most entries share one with others."""
+    texts: dict[int, str] = {}
+    for hop in hops:
+        if id(hop) not in texts:
+            texts[id(hop)] = str(hop)
+    return texts
 
 
 def _columns(changes: EntryChanges) -> Iterable[tuple[str, object, object]]:
@@ -75,15 +82,21 @@ def _execute(
     """Execute once for each row, whose values are those of `names`."""
     compiled = statement.compile(dialect=connection.dialect)
     order = compiled.positiontup
-    in_place = itemgetter(*map(names.index, order or names))
-    while some := list(islice(rows, _SLICE)):
-        placed = (
-            map(in_place, some) if order else (dict(zip(names, row, strict=True)) for row in some)
-        )
-        connection.exec_driver_sql(str(compiled), list(placed))
+    placed: Iterable[object] = rows
+    if order is None:
+        placed = (dict(zip(names, row, strict=True)) for row in rows)
+    elif tuple(order) != names:
+        placed = map(itemgetter(*map(names.index, order)), rows)
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor()
+    try:
+        cursor.executemany(str(compiled), placed)
+    finally:
+        cursor.close()
 
 
 def _moment(connection: Connection, at: datetime) -> object:
     """A time as SQLAlchemy gives it to the driver."""
-    bind = entries.c.created_at.type.bind_processor(connection.dialect)
+    kind = entries.c.created_at.type.dialect_impl(connection.dialect)
+    bind = kind.bind_processor(connection.dialect)
     return at if bind is None else bind(at)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
@@ -31,7 +32,7 @@ START = ""
 
 _NONCE_BYTES = 16
 PACKED = "packed"
-"""The member of a document that stands for many entries of one table."""
+"""The member of a document that stands for many entries: how many octets they are."""
 
 
 def new_nonce() -> str:
@@ -39,17 +40,31 @@ def new_nonce() -> str:
     return secrets.token_hex(_NONCE_BYTES)
 
 
-def encode(changes: Iterable[Change]) -> str:
-    """Changes as the journal keeps them. A secret is no part of any value of a change."""
-    return canonical_json(
-        [each for part in parts_of(changes) for each in _documents(part)]
-    ).decode()
+def encode(changes: Iterable[Change]) -> tuple[str, bytes | None]:
+    """Changes as the journal keeps them, and those of many entries, compressed.
+
+    A secret is no part of any value of a change.
+    """
+    documents: list[dict[str, object]] = []
+    kept: list[bytes] = []
+    for part in parts_of(changes):
+        if isinstance(part, EntryChanges):
+            kept.append(packed(part))
+            documents.append(_beside(part, kept[-1]))
+        else:
+            documents += map(_document, part)
+    return canonical_json(documents).decode(), b"".join(kept) if kept else None
 
 
-def _documents(part: Part) -> Iterable[dict[str, object]]:
-    if isinstance(part, EntryChanges):
-        return [{"kind": Kind.ENTRY.value, "name": part.table, PACKED: packed(part)}]
-    return map(_document, part)
+def _beside(part: EntryChanges, kept: bytes) -> dict[str, object]:
+    """What stands for the next octets of those that are kept beside."""
+    return {
+        "kind": Kind.ENTRY.value,
+        "name": part.table,
+        "count": len(part),
+        PACKED: len(kept),
+        "sha256": hashlib.sha256(kept).hexdigest(),
+    }
 
 
 def _document(change: Change) -> dict[str, object]:
@@ -63,27 +78,33 @@ def _document(change: Change) -> dict[str, object]:
     }
 
 
-def decode(text: str) -> Sequence[Change]:
+def decode(text: str, kept: bytes | None = None) -> Sequence[Change]:
     """The changes that `encode` wrote.
 
     Raises:
         StorageDamaged: they cannot be read.
     """
     try:
-        return joined(_parts(json.loads(text)))
+        return joined(_parts(json.loads(text), kept or b""))
     except (ControlError, KeyError, TypeError, ValueError) as wrong:
         raise StorageDamaged("a journal row cannot be read") from wrong
 
 
-def _parts(documents: list[dict[str, str]]) -> Iterator[Part]:
-    for packs, alike in groupby(documents, key=lambda document: PACKED in document):
-        if packs:
-            yield from (unpacked(document["name"], document[PACKED]) for document in alike)
-        else:
+def _parts(documents: list[dict[str, Any]], kept: bytes) -> Iterator[Part]:
+    start = 0
+    for is_beside, alike in groupby(documents, key=lambda document: PACKED in document):
+        if not is_beside:
             yield tuple(map(_change, alike))
+            continue
+        for document in alike:
+            end = start + document[PACKED]
+            own, start = kept[start:end], end
+            if hashlib.sha256(own).hexdigest() != document["sha256"]:
+                raise StorageDamaged("many entries of the journal are not what was written")
+            yield unpacked(document["name"], own)
 
 
-def _change(document: dict[str, str]) -> Change:
+def _change(document: dict[str, Any]) -> Change:
     subject = Subject(Kind(document["kind"]), document["name"], document["member"])
     before, after = document["before"], document["after"]
     return Change(subject, read_value(subject, before), read_value(subject, after))
@@ -107,7 +128,7 @@ def checksum(row: RevisionRow, nonce: str, changes: str, previous: str) -> str:
 def write(connection: Connection, edit: Edit, nonce: str, previous: str) -> str:
     """Add an edit to the journal; its checksum."""
     row = RevisionRow(edit.revision, edit.author, edit.message, edit.at, len(edit.changes))
-    changes = encode(edit.changes)
+    changes, kept = encode(edit.changes)
     own = checksum(row, nonce, changes, previous)
     connection.execute(
         insert(revisions).values(
@@ -120,7 +141,12 @@ def write(connection: Connection, edit: Edit, nonce: str, previous: str) -> str:
     )
     connection.execute(
         insert(journal).values(
-            revision=row.revision, nonce=nonce, changes=changes, previous=previous, checksum=own
+            revision=row.revision,
+            nonce=nonce,
+            changes=changes,
+            packed=kept,
+            previous=previous,
+            checksum=own,
         )
     )
     return own
@@ -162,7 +188,7 @@ def _absent(connection: Connection, number: int) -> ControlError:
 def changes(connection: Connection, number: int) -> Sequence[Change]:
     """What one revision changed. Raises Unknown, RevisionPruned or StorageDamaged."""
     (found,) = _verified(connection, row(connection, number).revision - 1, number)
-    return decode(found)
+    return decode(*found)
 
 
 def changes_since(connection: Connection, number: int, head: int) -> Sequence[Change]:
@@ -179,21 +205,26 @@ def changes_since(connection: Connection, number: int, head: int) -> Sequence[Ch
     if oldest is not None and number < oldest and (number, oldest) != (0, 1):
         raise RevisionPruned(oldest)
     return joined(
-        part for text in _verified(connection, number, head) for part in parts_of(decode(text))
+        part for each in _verified(connection, number, head) for part in parts_of(decode(*each))
     )
 
 
-def _verified(connection: Connection, after: int, head: int) -> list[str]:
+def _verified(connection: Connection, after: int, head: int) -> list[tuple[str, bytes | None]]:
     """The rows of revisions after+1 to head, each compared with its checksum, in a chain."""
     query = (
         select(
-            revisions, journal.c.nonce, journal.c.changes, journal.c.previous, journal.c.checksum
+            revisions,
+            journal.c.nonce,
+            journal.c.changes,
+            journal.c.packed,
+            journal.c.previous,
+            journal.c.checksum,
         )
         .join(journal, journal.c.revision == revisions.c.revision)
         .where(revisions.c.revision > after, revisions.c.revision <= head)
         .order_by(revisions.c.revision)
     )
-    found: list[str] = []
+    found: list[tuple[str, bytes | None]] = []
     last: str | None = None
     for number, line in enumerate(connection.execute(query), start=after + 1):
         own = checksum(_revision(line), line.nonce, line.changes, line.previous)
@@ -201,7 +232,7 @@ def _verified(connection: Connection, after: int, head: int) -> list[str]:
         if line.revision != number or own != line.checksum or not chained:
             raise StorageDamaged(f"the journal is not what was written at revision {number}")
         last = own
-        found.append(line.changes)
+        found.append((line.changes, line.packed))
     if len(found) != head - after:
         raise StorageDamaged("the journal lacks a revision")
     return found

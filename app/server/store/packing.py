@@ -1,7 +1,5 @@
 """Changes of many entries as the journal keeps them: columns in slices, compressed."""
 
-import base64
-import binascii
 import json
 import zlib
 from collections.abc import Iterator
@@ -15,10 +13,12 @@ from app.server.storage import StorageDamaged
 _SLICE = 5_000
 """Entries written down, or read, at a time: bounds memory, and how long other threads wait."""
 _LEVEL = 1
+_READ = 1 << 16
+"""Octets that are expanded at a time."""
 _ABSENT = -1
 
 
-def packed(changes: EntryChanges) -> str:
+def packed(changes: EntryChanges) -> bytes:
     """The entries, with their next hops before and after; about four octets for each of a million.
 
     A slice is a line of JSON: the next hops that were not named before, the keys, and for each of
@@ -36,7 +36,7 @@ def packed(changes: EntryChanges) -> str:
         line = canonical_json([named.new(), list(changes.keys[part]), *sides])
         found.append(squeezed.compress(line + b"\n"))
     found.append(squeezed.flush())
-    return base64.b64encode(b"".join(found)).decode("ascii")
+    return b"".join(found)
 
 
 class _Named:
@@ -67,24 +67,24 @@ class _Named:
         return new
 
 
-def unpacked(table: str, text: str) -> EntryChanges:
+def unpacked(table: str, kept: bytes) -> EntryChanges:
     """What `packed` wrote of the entries of a table.
 
     Raises:
         StorageDamaged: it wrote nothing of the kind.
     """
     try:
-        return _unpacked(table, text)
+        return _unpacked(table, kept)
     except (ControlError, IndexError, TypeError, ValueError) as wrong:
         raise StorageDamaged("many entries of the journal cannot be read") from wrong
 
 
-def _unpacked(table: str, text: str) -> EntryChanges:
+def _unpacked(table: str, kept: bytes) -> EntryChanges:
     hops: list[EntryHop | None] = []
     keys: list[str] = []
     befores: list[EntryHop | None] = []
     afters: list[EntryHop | None] = []
-    for line in _lines(text):
+    for line in _lines(kept):
         new, some, before, after = json.loads(line)
         hops[-1:] = [*(parse_entry_hop(each) for each in new), None]  # None is found by -1
         keys += some
@@ -95,17 +95,15 @@ def _unpacked(table: str, text: str) -> EntryChanges:
     return EntryChanges(table, keys, befores, afters)
 
 
-def _lines(text: str) -> Iterator[bytes]:
+def _lines(kept: bytes) -> Iterator[bytes]:
     expanded = zlib.decompressobj()
     rest = b""
     try:
-        squeezed = base64.b64decode(text, validate=True)
-        for start in range(0, len(squeezed), 1 << 16):
-            *lines, rest = (rest + expanded.decompress(squeezed[start : start + (1 << 16)])).split(
-                b"\n"
-            )
+        for start in range(0, len(kept), _READ):
+            text = rest + expanded.decompress(kept[start : start + _READ])
+            *lines, rest = text.split(b"\n")
             yield from lines
-    except (binascii.Error, zlib.error) as wrong:
+    except zlib.error as wrong:
         raise ValueError("it cannot be expanded") from wrong
     if rest or not expanded.eof:
         raise ValueError("it ends early")

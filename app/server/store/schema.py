@@ -157,6 +157,8 @@ journal = Table(
     # Chance, so that a writer that lost its connection can tell its own commit from another's.
     Column("nonce", Text, nullable=False),
     Column("changes", Text, nullable=False),
+    # Changes of many entries, compressed; the changes say which, how long, and their digests.
+    Column("packed", LargeBinary),
     Column("previous", Text, nullable=False),
     Column("checksum", Text, nullable=False),
 )
