@@ -21,7 +21,8 @@ from typing import Protocol
 from app.render.generation import Secret
 from app.routing.change import Change
 from app.routing.errors import ControlError
-from app.server.live import Snapshot
+from app.routing.next_hop import EntryHop
+from app.server.live import Mark, Snapshot
 from app.wire import LineState, Reload, Report
 
 MAX_MTAS = 1_000
@@ -153,6 +154,15 @@ class RevisionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One entry of a table."""
+
+    key: str
+    via: EntryHop
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRow:
     """A token, without the token: only its SHA-256 is kept.
 
@@ -247,6 +257,13 @@ class Store(Protocol):
         Raises:
             HeadMoved: the database is at another head than the edit was decided on.
             OutcomeUnknown: the connection was lost, and could not be had back to look.
+        """
+        ...
+
+    async def entries(self, table: str, limit: int, after: str = "") -> tuple[EntryRow, ...]:
+        """Entries of a table whose keys come after one, in the order of their code points.
+
+        It costs what is answered; of a table that is not there it is nothing.
         """
         ...
 

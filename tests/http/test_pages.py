@@ -122,6 +122,16 @@ async def test_a_number_that_no_database_holds_is_no_cursor(
         assert pointers(answer) == [("query", "/cursor", "bad-cursor")]
 
 
+@pytest.mark.parametrize("part", ["a\0b", "\ud800", 7, ["a"], None])
+async def test_a_text_that_no_database_holds_is_no_cursor(
+    api: httpx.AsyncClient, part: object
+) -> None:
+    await made(api, "tables/t", {"key": "sender"})
+    answer = await api.get(f"/v1/tables/t/entries?cursor={cursor('entries/t', part)}")
+    assert pointers(answer) == [("query", "/cursor", "bad-cursor")]
+    assert (await api.get(f"/v1/tables/t/entries?cursor={cursor('entries/t', 'a')}")).is_success
+
+
 async def test_a_cursor_that_is_nested_without_end_is_none(api: httpx.AsyncClient) -> None:
     deep = base64.urlsafe_b64encode(b"[" * 1500).decode()
     answer = await api.get(f"/v1/relay-maps?cursor={deep}")

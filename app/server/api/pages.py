@@ -3,6 +3,7 @@
 import base64
 import heapq
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -25,6 +26,9 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 _MAX_NUMBER = 2**53
 """Of a push or a revision; a database takes no more than 64 bits."""
+
+_IS_KEPT = re.compile(r"[^\0\ud800-\udfff]*")
+"""Text as databases keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,16 @@ class Paging:
                 return None
             case (int() as number,) if 0 <= number <= _MAX_NUMBER:
                 return number
+            case _:
+                raise _no_cursor()
+
+    def after_text(self, of: str) -> str:
+        """The name that the page comes after; "" for the first page. Raises BadParameter."""
+        match self._after(of):
+            case None:
+                return ""
+            case (str() as text,) if _IS_KEPT.fullmatch(text):
+                return text
             case _:
                 raise _no_cursor()
 

@@ -15,13 +15,15 @@ from app.routing.errors import ControlError
 from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.routing.shards import Builder, Shards
 from app.server.live import Mark
-from app.server.storage import StorageDamaged
+from app.server.storage import EntryRow, StorageDamaged
 from app.server.store.schema import entries
 
 _SLICE = 10_000
 """Rows that are read at a time; one of them takes a few milliseconds."""
 _MOST_KNOWN = 100_000
 """Texts that are remembered as values."""
+
+_UNREADABLE = "an entry of a table cannot be read"
 
 _Row: TypeAlias = tuple[str, str, str, int, str, str]
 """Table, key, next hop, and the mark: revision, when made, when changed."""
@@ -52,11 +54,34 @@ def read(
                     of_marks, keys, found, list(map(marks.__getitem__, zip(*marked, strict=True)))
                 )
     except (ControlError, KeyError, ValueError) as wrong:
-        raise StorageDamaged("an entry of a table cannot be read") from wrong
+        raise StorageDamaged(_UNREADABLE) from wrong
     return (
         {name: TableEntries(each[0].made()) for name, each in built.items()},
         {name: each[1].made() for name, each in built.items()},
     )
+
+
+def page(connection: Connection, table: str, limit: int, after: str) -> tuple[EntryRow, ...]:
+    """Entries of a table whose keys come after one, in the order of their code points.
+
+    Raises:
+        StorageDamaged: a row is none that we wrote.
+    """
+    columns = entries.c
+    query = (
+        select(entries)
+        .where(columns.table_name == table, columns.key > after)
+        .order_by(columns.key)
+        .limit(limit)
+    )
+    hops = _Hops()
+    try:
+        return tuple(
+            EntryRow(row.key, hops[row.via], Mark(row.revision, row.created_at, row.updated_at))
+            for row in connection.execute(query)
+        )
+    except ControlError as wrong:
+        raise StorageDamaged(_UNREADABLE) from wrong
 
 
 class _Hops(dict[str, EntryHop]):

@@ -110,7 +110,8 @@ entries = Table(
     "entries",
     METADATA,
     Column("table_name", Text, ForeignKey("tables.name"), primary_key=True),
-    Column("key", Text, primary_key=True),
+    # By code points everywhere: pages are read in this order, by the index of the primary key.
+    Column("key", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
     Column("via", Text, nullable=False),
     *_marks(),
 )

@@ -21,6 +21,7 @@ from app.routing.change import Change
 from app.server.live import Snapshot
 from app.server.storage import (
     Edit,
+    EntryRow,
     Head,
     LineRow,
     MtaRow,
@@ -34,6 +35,7 @@ from app.server.storage import (
 from app.server.store import (
     copies,
     engines,
+    entry_rows,
     heads,
     journal,
     mta_rows,
@@ -182,6 +184,10 @@ class DatabaseStore:
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown from away
             time.sleep(_SETTLE_STEP_S)
+
+    async def entries(self, table: str, limit: int, after: str = "") -> tuple[EntryRow, ...]:
+        """See `Store.entries`."""
+        return await self._read(entry_rows.page, table, limit, after)
 
     async def secrets(self, labels: Collection[str]) -> tuple[Secret, ...]:
         """See `Store.secrets`."""
