@@ -154,7 +154,7 @@ class Mta:
         found = []
         for pid in self.namespace.pids():
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if command == b"cat\0" or b"table-relaymap" in command:
+            if b"table-relaymap" in command:
                 found.append(pid)
         return found
 

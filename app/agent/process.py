@@ -220,15 +220,6 @@ def name(pid: int) -> str:
         return ""
 
 
-def parent(pid: int) -> int | None:
-    """The process that a process is a child of; None if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(stat.rpartition(")")[2].split()[1])
-
-
 def arguments(pid: int) -> list[str]:
     """What a process was started with; empty if it is gone."""
     try:

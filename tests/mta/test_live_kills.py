@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from app.table_program.handover import parent_of
 from tests.conftest import Tell
 from tests.mta.agents import table_program
 from tests.mta.agents.answers import answered, status
@@ -51,7 +52,7 @@ def machine() -> Iterator[Machine]:
 
 
 def program_pids(machine: Machine) -> list[int]:
-    """Answer the pids of the table program, as seen from outside."""
+    """Answer the pids of the table program, as seen from outside: who answers is the child."""
     found = []
     for pid in machine.namespace.pids():
         try:
@@ -60,7 +61,18 @@ def program_pids(machine: Machine) -> list[int]:
             continue
         if b"python" in words[0] and any(word.endswith(_PROGRAM) for word in words[1:3]):
             found.append(pid)
-    return found
+    return sorted(found, key=lambda pid: parent_of(pid) not in found)
+
+
+def both(machine: Machine) -> tuple[int, int]:
+    """Answer the process of the program that answers and the one that keeps, once they are two."""
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        pids = program_pids(machine)
+        if len(pids) == 2 and parent_of(pids[0]) == pids[1]:
+            return pids[0], pids[1]
+        time.sleep(0.005)
+    raise AssertionError("the table program is not two processes")
 
 
 ON_THEIR_WAY = 15
@@ -120,18 +132,18 @@ class Struck:
         if victim == "smtpd" or (victim == "program" and not self.live):
             return self.machine.pids()[:1]
         if victim == "program":
-            return program_pids(self.machine)
+            return list(both(self.machine))
         inside = self.fleet.agent if victim == "agent" else self.fleet.server
         assert inside is not None
         return [inside.pid] if inside.poll() is None else []
 
-    def kill(self, victim: str) -> bool:
+    def kill(self, victim: str, turn: int) -> bool:
         """Kill it without a word, and start again what nobody else starts; whether it was there."""
         pids = self.pids(victim)
         if victim in {"agent", "server"}:
             self.kill_only(victim)
-        for pid in pids if victim in {"program", "smtpd"} else ():
-            os.kill(pid, signal.SIGKILL)
+        elif pids:  # of the program in turn who answers, and who keeps
+            os.kill(pids[turn % len(pids)], signal.SIGKILL)
         if victim == "agent":
             time.sleep(0.2)  # for mail that comes while nobody is there
             self.fleet.start_agent()
@@ -149,7 +161,8 @@ class Struck:
 
     def serves(self) -> bool:
         """Say whether mail is taken, and whoever answers for it is there."""
-        return bool(self.pids("program")) and self.machine.greets()
+        asked = program_pids(self.machine) if self.live else self.machine.pids()
+        return bool(asked) and self.machine.greets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +206,7 @@ def run(machine: Machine, victims: tuple[str, ...], kills: int, *, live: bool) -
             struck.fleet.until(struck.serves)
             time.sleep(chance.uniform(0, 0.2))
             # A push may have ended it a moment ago, to start it anew.
-            struck.fleet.until(partial(struck.kill, victim))
+            struck.fleet.until(partial(struck.kill, victim, done[victim]))
             done[victim] += 1
         struck.until_pushed()
         stream.end()
@@ -247,8 +260,32 @@ def test_whatever_is_killed_no_message_is_lost(tell: Tell):
         assert found.kills.total() == max(KILLS, len(VICTIMS))
         assert (found.lost, found.strangers, found.refused) == (0, 0, 0)
         assert found.pushes["applied"] > 0
-        ended = found.kills.total() - found.kills["server"]  # an agent begins with a new smtpd
+        # An agent begins with a new smtpd; whoever of the program is killed, smtpd goes on.
+        ended = (
+            found.kills["smtpd"] + found.kills["agent"] + (0 if live else found.kills["program"])
+        )
         assert found.doubled <= ON_THEIR_WAY * ended
+
+
+def test_a_program_that_is_killed_again_and_again_doubles_nothing(machine: Machine, tell: Tell):
+    """smtpd stays the same processes, and no message is so much as tried twice."""
+    struck = Struck.open(machine, live=True)
+    pids = machine.pids()
+    chance, kills = random.Random(SEED), Counter[str]()
+    stream = Stream(machine.namespace, 2 * MESSAGES_A_KILL * KILLS)
+    stream.start()
+    while stream.sent < stream.total and kills.total() < 10 * KILLS:
+        answers, keeps = both(machine)
+        is_keeper = chance.random() < 0.5
+        os.kill(keeps if is_keeper else answers, signal.SIGKILL)
+        kills["who keeps" if is_keeper else "who answers"] += 1
+        time.sleep(chance.uniform(0, 0.05))
+    stream.wait()
+    found = outcome(machine, stream, kills, struck.pushes)
+    tell(str(found))
+    assert machine.pids() == pids
+    assert len(kills) == 2
+    assert (found.lost, found.doubled, found.refused, found.tries) == (0, 0, 0, 0)
 
 
 def test_the_agent_and_the_server_being_killed_holds_nothing_up(machine: Machine, tell: Tell):
@@ -270,12 +307,14 @@ def test_the_agent_and_the_server_being_killed_holds_nothing_up(machine: Machine
     tell("200 messages without an agent and a server: none tried twice, none doubled")
 
 
-def test_a_program_that_ends_is_there_again_before_anybody_asks(machine: Machine):
+def test_a_program_that_ends_as_a_whole_is_there_again_before_anybody_asks(machine: Machine):
     """No message came in between: what would have made smtpd end has not happened."""
     struck = Struck.open(machine, live=True)
-    before, first = program_pids(machine), machine.pids()
-    os.kill(before[0], signal.SIGKILL)
-    struck.fleet.until(lambda: struck.serves() and program_pids(machine) != before)
+    before, first = both(machine), machine.pids()
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in before:
+            os.kill(pid, number)
+    struck.fleet.until(lambda: struck.serves() and set(both(machine)).isdisjoint(before))
     assert set(machine.pids()) & set(first) == set()
     assert machine.goes_to("x.test") in {"a", "b"}
     log = struck.fleet.log()
@@ -283,13 +322,25 @@ def test_a_program_that_ends_is_there_again_before_anybody_asks(machine: Machine
     assert log.count("smtpd-ended") == 0
 
 
-def test_a_push_goes_on_when_the_program_ends_in_the_middle(machine: Machine):
+def test_a_process_of_the_program_that_is_killed_is_told_of(machine: Machine):
+    struck = Struck.open(machine, live=True)
+    first = machine.pids()
+    for _ in range(2):
+        os.kill(both(machine)[0], signal.SIGKILL)
+        assert machine.goes_to("x.test") in {"a", "b"}
+        struck.fleet.until(lambda: "table-program-went-on" in struck.fleet.log())
+    struck.fleet.until(lambda: struck.fleet.log().count("table-program-went-on") == 2)
+    assert machine.pids() == first
+    assert "table-program-ended" not in struck.fleet.log()
+
+
+def test_a_push_goes_on_when_the_program_is_killed_in_the_middle(machine: Machine):
     """It waits for the answer of a program, and the next one gives it."""
     struck = Struck.open(machine, live=True)
     relays = [{"name": sink.name, "url": sink.url()} for sink in (A, B, C)]
     body = {"policy": "round-robin", "relays": relays}
     struck.fleet.good("PUT", "/v1/relay-maps/pool", body)
-    (pid,) = program_pids(machine)
+    pid, _ = both(machine)
     os.kill(pid, signal.SIGSTOP)  # it says nothing, so the push is on its way when it ends
     pushing = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
     pushing.start()

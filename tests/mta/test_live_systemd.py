@@ -159,6 +159,18 @@ def test_what_smtpd_logs_is_heard_from_the_journal(
     assert machine.goes_to("x.test") == "a"
 
 
+def test_smtpd_goes_on_when_a_process_of_its_program_is_killed(
+    machine: Machine, systemd: Systemd, fleet: Fleet
+):
+    before = systemd.shown("opensmtpd.service", "MainPID")
+    killed = "kill -9 $(pgrep -f '[l]ibexec/opensmtpd/table-relaymap' | tail -n 1)"
+    for _ in range(3):
+        machine.namespace.run(["sh", "-c", killed])
+        assert machine.goes_to("x.test") in {"a", "b"}
+    assert systemd.shown("opensmtpd.service", "MainPID") == before
+    fleet.until(lambda: fleet.state() == "live")
+
+
 def test_the_unit_starts_smtpd_again_once_its_program_has_ended(
     machine: Machine, systemd: Systemd, fleet: Fleet
 ):
