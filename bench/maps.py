@@ -31,10 +31,9 @@ def measure() -> Figure:
 
 def _processes(name: str, mta: Mta) -> str:
     own = sorted(own_memory(pid)[0] for pid in mta.programs())
-    waiting = own[:-1]
+    each = " and ".join(f"{memory:.1f}" for memory in reversed(own))
     return (
-        f"{name}: {len(own)} processes for tables; {own[-1]:.1f} MB of its own for the one that"
-        f" answers, {sum(waiting):.1f} MB for the {len(waiting)} that wait;"
+        f"{name}: {len(own)} processes for tables, with {each} MB of their own;"
         f" {len(mta.smtpd.pids())} of smtpd"
     )
 

@@ -21,9 +21,9 @@ class Asked:
     """The program, and our end of its pair."""
 
     def __init__(self, pid: int, link: socket.socket, action: str) -> None:
-        self.pid = pid
         self._link = link
         self._say(_OPEN, struct.pack("=I", 2) + action.encode() + b"\0")
+        self.pid = _child(pid)  # it answers, and what was started keeps
 
     def look_up(self, keys: Sequence[str]) -> float:
         """Ask for relays, one after the other; seconds of them all.
@@ -60,3 +60,7 @@ def asked(state_dir: Path, action: str) -> Iterator[Asked]:
         finally:
             ours.close()
             process.wait(30)
+
+
+def _child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()[0])

@@ -1,5 +1,6 @@
 """One program for all tables: real ones hand over to the first and end, and it ends with smtpd."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_who_hands_over_and_goes_on_itself_is_served_at_one_end_only(smtpd: Smtp
     assert theirs.recv(4096) == asking.question_frame("lookup", "relayhost", b"x")
     theirs.close()
     assert ours.recv(1) == b""  # the first has let go of it
+    ours.close()
+    assert smtpd.close() == [0]
+
+
+def hand_over(address: Path, table: socket.socket, *, until: bytes) -> socket.socket:
+    """Hand over as a program does, up to an answer."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.connect(str(address))
+    socket.send_fds(link, [b"T"], [table.fileno()])
+    assert link.recv(1) == b"t"
+    if until == b"l":
+        link.sendall(b"L")
+        assert link.recv(1) == b"l"
+    return link
+
+
+def test_who_takes_is_killed_and_it_is_handed_to_another_one_and_served_once(smtpd: Smtpd) -> None:
+    """It may have been taken, and not been said: then it comes a second time."""
+    smtpd.start("rm-map-a")
+    ours, theirs = socket.socketpair()
+    for until in (b"t", b"l", b"l"):
+        with hand_over(smtpd.address, theirs, until=until) as link:
+            smtpd.kill(smtpd.pids()[0])
+            with contextlib.suppress(ConnectionResetError):
+                assert link.recv(1) == b""
+    theirs.close()
+    table = asking.Frames("rm-map-a", ours)
+    assert table.ask("lookup", "relayhost", "x") == ANSWER
+    assert table.ask("lookup", "relayhost", "y") == ANSWER
+    assert smtpd.status()["tables"] == ["rm-map-a", "rm-map-a"]
     ours.close()
     assert smtpd.close() == [0]
 
