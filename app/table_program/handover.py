@@ -22,6 +22,7 @@ LEFT = b"L"
 KEPT = b"l"
 """Said at last: now two processes hold it, and whoever handed over may end."""
 _LIMIT_S = 5.0
+_TRIES = 50
 
 
 def data_of(config: str) -> str:
@@ -57,23 +58,30 @@ def hand_over(config: str) -> None:
     This returns only where there is no such program: then this is the first.
     """
     address = address_of(config, os.getppid())
-    while (link := _connected(address)) is not None:
+    for _ in range(_TRIES):  # who was to take it may be killed: another one has its place then
+        link = _connected(address)
+        if link is None:
+            return
         try:
-            link.sendmsg(
-                [HANDS_OVER], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", 0))]
-            )
-            if (said := link.recv(1)) == TAKEN:
-                link.settimeout(None)  # from here on it is the other's to serve
-                link.send(LEFT)
-                if link.recv(1) == KEPT:
-                    os._exit(0)
-            elif said:
-                return
+            is_kept = _is_kept(link)
         except TimeoutError:
             return
         except OSError:
-            pass
-        link.close()  # it was killed meanwhile: another one has taken its place, or nobody
+            is_kept = False
+        if is_kept:
+            os._exit(0)
+        link.close()
+
+
+def _is_kept(link: _socket.socket) -> bool:
+    """Hand over there; whether it was taken for good. It raises OSError where it was not."""
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", 0))
+    link.sendmsg([HANDS_OVER], [rights])
+    if link.recv(1) != TAKEN:
+        return False
+    link.settimeout(None)  # from here on it is the other's to serve
+    link.send(LEFT)
+    return link.recv(1) == KEPT
 
 
 def _connected(address: str) -> "_socket.socket | None":
@@ -83,9 +91,10 @@ def _connected(address: str) -> "_socket.socket | None":
     try:
         link.connect(address)
         said = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
-        if struct.unpack("3i", said)[1] == os.getuid():
-            return link
     except OSError:
-        pass
+        link.close()
+        return None
+    if struct.unpack("3i", said)[1] == os.getuid():
+        return link
     link.close()
     return None
