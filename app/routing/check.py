@@ -4,20 +4,24 @@ An error refuses the write that makes it; a warning does not. A finding names ou
 repeats no other text that somebody sent.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.routing.change import Kind, Subject
+from app.routing.credential import Credential
 from app.routing.errors import Fault
 from app.routing.names import host_address
-from app.routing.next_hop import LONGEST_HOST, OLD_SSL, NextHop, ViaMap, ViaMx, ViaTable
+from app.routing.next_hop import LONGEST_HOST, OLD_SSL, NextHop, ViaMap, ViaMx, ViaTable, is_plain
 from app.routing.overlaps import overlapping, shadowed
 from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
-from app.routing.routing_table import RoutingTable, StateKey
+from app.routing.remembered import remembered
+from app.routing.routing_table import Pools, RoutingTable, StateKey
 from app.routing.rule import RelayAction, Rule, faults_of
-from app.routing.uses import Place, ends_of, places
+from app.routing.rule_index import RuleBook
+from app.routing.table import Table
+from app.routing.uses import Place, ends_of, in_entries, in_maps, in_rules, in_tables
 
 ALL_DOWN = "all-down"
 _STARTTLS_PORTS = frozenset({25, 587})
@@ -57,16 +61,14 @@ def findings(table: RoutingTable, down: frozenset[StateKey] = frozenset()) -> tu
         table: the routing.
         down: relays that health says get nothing, as (relay map, relay).
     """
-    written = tuple(places(table))
     found = [
-        *_dangling(table, written),
-        *_credentials(table, written),
-        *_rules_alone(table),
+        *_written(table),
+        *_rules_alone(table.rules),
         *_rules_and_relays(table),
-        *_order_of_rules(table),
-        *_relay_urls(written),
-        *_unused(table, written),
-        *_maps_at_rest(table, down),
+        *_order_of_rules(table.book, table.tables),
+        *_unused(table),
+        *_all_out(table.maps, table.pools),
+        *_all_down(table, down),
     ]
     return tuple(sorted(found, key=lambda f: (f.severity is not Severity.ERROR, f.subject, f.code)))
 
@@ -80,7 +82,7 @@ def missing_credentials(table: RoutingTable) -> tuple[Fault, ...]:
     """The labels that a routing uses and may not: gone, or not for that host or that rule."""
     return tuple(
         Fault(f.code, f"{f.subject}: {f.detail}", f.pointer)
-        for f in (*_credentials(table, tuple(places(table))), *_rules_and_relays(table))
+        for f in (*_written(table), *_rules_and_relays(table))
         if f.code in _ABOUT_CREDENTIALS
     )
 
@@ -98,63 +100,131 @@ def _warning(code: str, subject: Subject, pointer: str, detail: str) -> Finding:
     return Finding(code, Severity.WARNING, str(subject), pointer, detail)
 
 
-def _dangling(table: RoutingTable, written: tuple[Place, ...]) -> Iterator[Finding]:
-    for place in written:
-        hop = place.hop
-        if isinstance(hop, ViaMap) and hop.name not in table.maps:
-            detail = f"there is no relay map {hop.name}: make it first, or name another"
-            yield _error("dangling-map", place.subject, place.pointer, detail)
-        if isinstance(hop, ViaTable) and hop.name not in table.tables:
-            detail = f"there is no table {hop.name}: make it first, or name another"
-            yield _error("dangling-table", place.subject, place.pointer, detail)
+Maps = Mapping[str, RelayMap]
+Tables = Mapping[str, Table]
+Credentials = Mapping[str, Credential]
 
 
-def _credentials(table: RoutingTable, written: tuple[Place, ...]) -> Iterator[Finding]:
-    for place in written:
-        url = place.hop
-        if not isinstance(url, RelayURL) or url.credential is None:
-            continue
-        credential = table.credentials.get(url.credential)
-        if credential is None:
-            detail = f"there is no credential {url.credential}: store it first"
-            yield _error("dangling-credential", place.subject, place.pointer, detail)
-        elif not credential.allows(url.host):
-            detail = (
-                f"the credential {url.credential} may not be sent to this host: whoever may write"
-                " credentials can add the host to it"
-            )
-            yield _error("credential-not-for-host", place.subject, place.pointer, detail)
+def _written(table: RoutingTable) -> Iterator[Finding]:
+    """What is wrong with next hops where they are written; of entries it is found each time."""
+    there = (table.maps, table.tables, table.credentials)
+    yield from _of_places(in_maps(table.maps), *there)
+    yield from _of_places(in_tables(table.tables), *there)
+    yield from _of_places(in_rules(table.rules), *there)
+    for place in in_entries(table):
+        yield from _of_place(place, *there)
 
 
-def _unused(table: RoutingTable, written: tuple[Place, ...]) -> Iterator[Finding]:
-    named: set[NextHop] = {p.hop for p in written if isinstance(p.hop, ViaMap | ViaTable)}
-    labels = {p.hop.credential for p in written if isinstance(p.hop, RelayURL)}
-    detail = "nothing uses it"
-    for name in table.maps:
-        if ViaMap(name) not in named:
-            yield _warning("unused-map", Subject(Kind.RELAY_MAP, name), "", detail)
-    for name in table.tables:
-        if ViaTable(name) not in named:
-            yield _warning("unused-table", Subject(Kind.TABLE, name), "", detail)
-    for label in table.credentials:
-        if label not in labels:
-            yield _warning("unused-credential", Subject(Kind.CREDENTIAL, label), "", detail)
+@remembered
+def _of_places(
+    written: tuple[Place, ...], maps: Maps, tables: Tables, credentials: Credentials
+) -> tuple[Finding, ...]:
+    return tuple(f for place in written for f in _of_place(place, maps, tables, credentials))
 
 
-def _rules_alone(table: RoutingTable) -> Iterator[Finding]:
-    for rule in table.rules.values():
-        for fault in faults_of(rule):
-            yield _error(fault.code, _subject(rule), fault.pointer, fault.detail)
+def _of_place(
+    place: Place, maps: Maps, tables: Tables, credentials: Credentials
+) -> Iterator[Finding]:
+    hop = place.hop
+    if isinstance(hop, RelayURL):
+        if not is_plain(hop):
+            yield from _credential(place, hop, credentials)
+            yield from _relay_url(place, hop)
+    elif isinstance(hop, ViaMap) and hop.name not in maps:
+        detail = f"there is no relay map {hop.name}: make it first, or name another"
+        yield _error("dangling-map", place.subject, place.pointer, detail)
+    elif isinstance(hop, ViaTable) and hop.name not in tables:
+        detail = f"there is no table {hop.name}: make it first, or name another"
+        yield _error("dangling-table", place.subject, place.pointer, detail)
+
+
+def _credential(place: Place, url: RelayURL, credentials: Credentials) -> Iterator[Finding]:
+    if url.credential is None:
+        return
+    credential = credentials.get(url.credential)
+    if credential is None:
+        detail = f"there is no credential {url.credential}: store it first"
+        yield _error("dangling-credential", place.subject, place.pointer, detail)
+    elif not credential.allows(url.host):
+        detail = (
+            f"the credential {url.credential} may not be sent to this host: whoever may write"
+            " credentials can add the host to it"
+        )
+        yield _error("credential-not-for-host", place.subject, place.pointer, detail)
+
+
+def _relay_url(place: Place, url: RelayURL) -> Iterator[Finding]:
+    if len(url.host) > LONGEST_HOST:
+        detail = f"OpenSMTPD takes no host of more than {LONGEST_HOST} octets"
+        yield _warning("long-host", place.subject, place.pointer, detail)
+    if url.schema.startswith(OLD_SSL) and url.effective_port in _STARTTLS_PORTS:
+        detail = (
+            "this means TLS from the first byte, which port 25 and 587 do not speak: tls:// is"
+            " probably meant"
+        )
+        yield _warning("ssl-on-starttls-port", place.subject, place.pointer, detail)
+
+
+def _unused(table: RoutingTable) -> Iterator[Finding]:
+    idle = _idle_but_for_entries(table.maps, table.tables, table.credentials, table.rules)
+    if not idle:
+        return
+    of_entries = _named(in_entries(table))
+    yield from (finding for named, finding in idle.items() if named not in of_entries)
+
+
+Named = ViaMap | ViaTable | str
+"""A map, a table, or the label of a credential."""
+
+
+@remembered
+def _idle_but_for_entries(
+    maps: Maps, tables: Tables, credentials: Credentials, rules: Mapping[str, Rule]
+) -> Mapping[Named, Finding]:
+    """What nothing names but an entry perhaps, with the finding that it is if none does."""
+    named = _named((*in_maps(maps), *in_tables(tables), *in_rules(rules)))
+    there: list[tuple[Named, str, Subject]] = [
+        *((ViaMap(name), "unused-map", Subject(Kind.RELAY_MAP, name)) for name in maps),
+        *((ViaTable(name), "unused-table", Subject(Kind.TABLE, name)) for name in tables),
+        *((lb, "unused-credential", Subject(Kind.CREDENTIAL, lb)) for lb in credentials),
+    ]
+    return {
+        each: _warning(code, subject, "", "nothing uses it")
+        for each, code, subject in there
+        if each not in named
+    }
+
+
+def _named(written: Iterable[Place]) -> set[Named]:
+    hops = {place.hop for place in written}
+    labels = {hop.credential for hop in hops if isinstance(hop, RelayURL) and hop.credential}
+    return {hop for hop in hops if isinstance(hop, ViaMap | ViaTable)} | labels
+
+
+@remembered
+def _rules_alone(rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
+    return tuple(
+        _error(fault.code, _subject(rule), fault.pointer, fault.detail)
+        for rule in rules.values()
+        for fault in faults_of(rule)
+    )
 
 
 def _rules_and_relays(table: RoutingTable) -> Iterator[Finding]:
     known: dict[NextHop, tuple[RelayURL | ViaMx, ...]] = {}
-    for rule in table.rules.values():
-        if isinstance(rule.action, RelayAction) and _asks_of_relays(rule.action):
-            via = rule.action.via
-            if via not in known:
-                known[via] = ends_of(table, via)
-            yield from _rule_and_relays(table, _subject(rule), rule.action, known[via])
+    for subject, action in _asking_of_relays(table.rules):
+        if action.via not in known:
+            known[action.via] = ends_of(table, action.via)
+        yield from _rule_and_relays(table, subject, action, known[action.via])
+
+
+@remembered
+def _asking_of_relays(rules: Mapping[str, Rule]) -> tuple[tuple[Subject, RelayAction], ...]:
+    return tuple(
+        (_subject(rule), rule.action)
+        for rule in rules.values()
+        if isinstance(rule.action, RelayAction) and _asks_of_relays(rule.action)
+    )
 
 
 def _asks_of_relays(action: RelayAction) -> bool:
@@ -206,45 +276,37 @@ def _source_families(
             yield _error("source-family", subject, f"/action/sources/{position}", detail)
 
 
-def _order_of_rules(table: RoutingTable) -> Iterator[Finding]:
-    for rule, above in shadowed(table):
+@remembered
+def _order_of_rules(book: RuleBook, tables: Tables) -> tuple[Finding, ...]:
+    found: list[Finding] = []
+    for rule, above in shadowed(book.ordered, tables):
         detail = f"{_subject(above)} comes first and takes all that this rule asks for"
-        yield _warning("shadowed-rule", _subject(rule), "/match", detail)
-    for rule, other in overlapping(table):
+        found.append(_warning("shadowed-rule", _subject(rule), "/match", detail))
+    for rule, other in overlapping(book.ordered):
         detail = f"it shares mail with {_subject(other)} of the same priority: the names decide"
-        yield _warning("overlapping-rules", _subject(rule), "/priority", detail)
+        found.append(_warning("overlapping-rules", _subject(rule), "/priority", detail))
+    return tuple(found)
 
 
 def _subject(rule: Rule) -> Subject:
     return Subject(Kind.RULE, rule.name)
 
 
-def _relay_urls(written: tuple[Place, ...]) -> Iterator[Finding]:
-    for place in written:
-        url = place.hop
-        if not isinstance(url, RelayURL):
-            continue
-        if len(url.host) > LONGEST_HOST:
-            detail = f"OpenSMTPD takes no host of more than {LONGEST_HOST} octets"
-            yield _warning("long-host", place.subject, place.pointer, detail)
-        if url.schema.startswith(OLD_SSL) and url.effective_port in _STARTTLS_PORTS:
-            detail = (
-                "this means TLS from the first byte, which port 25 and 587 do not speak: tls:// is"
-                " probably meant"
-            )
-            yield _warning("ssl-on-starttls-port", place.subject, place.pointer, detail)
+@remembered
+def _all_out(maps: Maps, pools: Pools) -> tuple[Finding, ...]:
+    detail = "every relay is out of service: mail for this map waits"
+    return tuple(
+        _warning("all-out", Subject(Kind.RELAY_MAP, name), "/relays", detail)
+        for name, relay_map in maps.items()
+        if not pools.active(relay_map)
+    )
 
 
-def _maps_at_rest(table: RoutingTable, down: frozenset[StateKey]) -> Iterator[Finding]:
-    for relay_map in table.maps.values():
-        subject = Subject(Kind.RELAY_MAP, relay_map.name)
-        active = table.active_relays(relay_map)
-        if not active:
-            detail = "every relay is out of service: mail for this map waits"
-            yield _warning("all-out", subject, "/relays", detail)
-        elif is_all_down(table, relay_map, down):
-            detail = "every relay in service is down: health is ignored for this map"
-            yield _warning(ALL_DOWN, subject, "/relays", detail)
+def _all_down(table: RoutingTable, down: frozenset[StateKey]) -> Iterator[Finding]:
+    detail = "every relay in service is down: health is ignored for this map"
+    for name in {name for name, _ in down} & table.maps.keys():
+        if is_all_down(table, table.maps[name], down):
+            yield _warning(ALL_DOWN, Subject(Kind.RELAY_MAP, name), "/relays", detail)
 
 
 def is_all_down(table: RoutingTable, relay_map: RelayMap, down: Container[StateKey]) -> bool:

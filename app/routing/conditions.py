@@ -8,12 +8,13 @@ not known of an envelope (no HELO, no login) matches no pattern.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import attrgetter
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from app.routing.envelope import Envelope
 from app.routing.errors import Refused
-from app.routing.names import IPNetwork, parse_network, parse_user
+from app.routing.names import IPNetwork, keys_of, parse_network, parse_user
 from app.routing.patterns import (
     AddressPattern,
     DomainPattern,
@@ -94,6 +95,10 @@ class _Found(Generic[P]):
     keys_of: ClassVar["attrgetter[tuple[str, ...]]"]
     patterns: tuple[P, ...]
     index: frozenset[str] = field(init=False, compare=False, repr=False)
+    _places: tuple[tuple[str, ...], ...] | None = field(
+        default=None, init=False, compare=False, repr=False
+    )
+    _wider: frozenset[str] | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make the patterns findable."""
@@ -107,6 +112,29 @@ class _Found(Generic[P]):
         """See `Condition.holds`."""
         return not self.index.isdisjoint(self.keys_of(envelope))
 
+    @staticmethod
+    def pattern_keys(text: str) -> tuple[str, ...]:
+        """The patterns that hold whatever this one holds, itself first."""
+        return keys_of(text)
+
+    @property
+    def places(self) -> tuple[tuple[str, ...], ...]:
+        """The keys of each pattern, in the order given; found out once."""
+        places = self._places
+        if places is None:
+            places = tuple(map(self.pattern_keys, self.texts()))
+            object.__setattr__(self, "_places", places)
+        return places
+
+    @property
+    def wider(self) -> frozenset[str]:
+        """The keys of all patterns."""
+        wider = self._wider
+        if wider is None:
+            wider = frozenset(chain.from_iterable(self.places))
+            object.__setattr__(self, "_wider", wider)
+        return wider
+
 
 class AuthUsers(_Found[str]):
     """Who logged in by SMTP AUTH (RFC 4954): names, or `*` for anyone."""
@@ -118,6 +146,11 @@ class AuthUsers(_Found[str]):
     def users(self) -> tuple[str, ...]:
         """The patterns."""
         return self.patterns
+
+    @staticmethod
+    def pattern_keys(text: str) -> tuple[str, ...]:
+        """A name, and `*` for anyone."""
+        return (text, "*")
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:
@@ -171,6 +204,11 @@ class Tags(_Found[str]):
     def tags(self) -> tuple[str, ...]:
         """The patterns."""
         return self.patterns
+
+    @staticmethod
+    def pattern_keys(text: str) -> tuple[str, ...]:
+        """The tag alone."""
+        return (text,)
 
     @classmethod
     def parse(cls, texts: tuple[str, ...]) -> Self:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from itertools import chain
 
-from app.routing.conditions import AnyCondition, AuthUsers, Clients, Tags, TextCondition
+from app.routing.conditions import AnyCondition, Clients
 from app.routing.envelope import LOOPBACK
-from app.routing.names import IPNetwork, keys_of, parse_network
+from app.routing.names import IPNetwork, parse_network
 
 _V4 = IPv4Network("0.0.0.0/0")
 _V6 = IPv6Network("::/0")
@@ -26,10 +27,16 @@ NetworkKey = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """A union of networks, merged."""
+    """A union of networks, merged.
+
+    Attributes:
+        keys: of the networks.
+        wider: of the networks, and of all that hold one of them.
+    """
 
     merged: frozenset[IPNetwork]
     keys: frozenset[NetworkKey]
+    wider: frozenset[NetworkKey]
 
     @classmethod
     def of(cls, networks: Iterable[IPNetwork]) -> "Networks":
@@ -38,7 +45,8 @@ class Networks:
         v4 = collapse_addresses([n for n in both if isinstance(n, IPv4Network)])
         v6 = collapse_addresses([n for n in both if isinstance(n, IPv6Network)])
         merged = frozenset(v4) | frozenset(v6)
-        return cls(merged, frozenset(next(keys_around(network)) for network in merged))
+        keys = frozenset(next(keys_around(network)) for network in merged)
+        return cls(merged, keys, frozenset(chain.from_iterable(map(keys_around, merged))))
 
     def covers(self, network: IPNetwork) -> bool:
         """Whether the whole network is inside."""
@@ -63,7 +71,7 @@ def covers(outer: AnyCondition, inner: AnyCondition) -> bool:
     """Whether `outer` holds for every envelope for which `inner`, of the same kind, holds."""
     if isinstance(outer, Clients) or isinstance(inner, Clients):
         return _clients_cover(_clients(outer), _clients(inner))
-    return all(not outer.index.isdisjoint(pattern_keys(inner, text)) for text in inner.index)
+    return all(not outer.index.isdisjoint(keys) for keys in inner.places)
 
 
 def meet(one: AnyCondition, other: AnyCondition) -> bool:
@@ -73,7 +81,7 @@ def meet(one: AnyCondition, other: AnyCondition) -> bool:
     """
     if isinstance(one, Clients) or isinstance(other, Clients):
         return _clients_meet(_clients(one), _clients(other))
-    return _reaches(one, other) or _reaches(other, one)
+    return not (one.index.isdisjoint(other.wider) and other.index.isdisjoint(one.wider))
 
 
 def apart(one: AnyCondition, other: AnyCondition) -> bool:
@@ -87,13 +95,6 @@ def _depends_on_host(one: AnyCondition, other: AnyCondition) -> bool:
     return (one.local and bool(other.networks)) or (other.local and bool(one.networks))
 
 
-def pattern_keys(condition: TextCondition, text: str) -> tuple[str, ...]:
-    """The patterns that hold whatever this pattern of a condition holds, itself first."""
-    if isinstance(condition, AuthUsers):
-        return (text, "*")
-    return (text,) if isinstance(condition, Tags) else keys_of(text)
-
-
 def takes_every_client(clients: Clients) -> bool:
     """Whether the condition is `any`, in that word or in others."""
     networks = networks_of(clients)
@@ -104,10 +105,6 @@ def takes_a_whole_family(clients: Clients) -> bool:
     """Whether every IPv4 or every IPv6 address is among the clients."""
     networks = networks_of(clients)
     return clients.any or networks.covers(_V4) or networks.covers(_V6)
-
-
-def _reaches(outer: TextCondition, inner: TextCondition) -> bool:
-    return any(not outer.index.isdisjoint(pattern_keys(inner, text)) for text in inner.index)
 
 
 def _clients(condition: AnyCondition) -> Clients:
@@ -128,4 +125,4 @@ def _clients_meet(one: Clients, other: Clients) -> bool:
     if one.any or other.any or (one.local and other.local):
         return True
     mine, theirs = networks_of(one), networks_of(other)
-    return any(map(mine.covers, theirs.merged)) or any(map(theirs.covers, mine.merged))
+    return not (mine.keys.isdisjoint(theirs.wider) and theirs.keys.isdisjoint(mine.wider))

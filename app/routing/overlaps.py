@@ -8,7 +8,7 @@ rules are filed in the same places and none of those is the one.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, groupby, islice
 
@@ -19,31 +19,30 @@ from app.routing.cover import (
     keys_around,
     meet,
     networks_of,
-    pattern_keys,
     takes_every_client,
 )
 from app.routing.next_hop import ViaTable
-from app.routing.routing_table import RoutingTable
 from app.routing.rule import Match, RelayAction, Rule
+from app.routing.table import Table
 
 MOST_COMPARED = 32
 
 
-def shadowed(table: RoutingTable) -> Iterator[tuple[Rule, Rule]]:
-    """Each enabled rule that an earlier one always takes the mail of, with that one."""
+def shadowed(ordered: Iterable[Rule], tables: Mapping[str, Table]) -> Iterator[tuple[Rule, Rule]]:
+    """Of enabled rules in order: each that an earlier one always takes the mail of, and that."""
     filed = _Filed()
-    for rule in table.ordered:
+    for rule in ordered:
         earlier = islice(filed.around(rule), MOST_COMPARED)
         above = next((one for one in earlier if takes_all_of(one.match, rule.match)), None)
         if above is not None:
             yield rule, above
-        elif _always_takes(table, rule):
+        elif _always_takes(tables, rule):
             filed.add(rule)
 
 
-def overlapping(table: RoutingTable) -> Iterator[tuple[Rule, Rule]]:
-    """Each enabled rule that shares mail with an earlier one of its priority, with that one."""
-    for _, group in groupby(table.ordered, key=lambda rule: rule.priority):
+def overlapping(ordered: Iterable[Rule]) -> Iterator[tuple[Rule, Rule]]:
+    """Of enabled rules in order: each that shares mail with an earlier one of its priority."""
+    for _, group in groupby(ordered, key=lambda rule: rule.priority):
         filed = _Filed()
         for rule in group:
             earlier = islice(filed.near(rule), MOST_COMPARED)
@@ -91,12 +90,12 @@ def _excludes(one: Match, other: Match) -> bool:
     )
 
 
-def _always_takes(table: RoutingTable, rule: Rule) -> bool:
+def _always_takes(tables: Mapping[str, Table], rule: Rule) -> bool:
     """Whether a rule that matches decides: its table, if any, has a default."""
     via = rule.action.via if isinstance(rule.action, RelayAction) else None
     if not isinstance(via, ViaTable):
         return True
-    found = table.tables.get(via.name)
+    found = tables.get(via.name)
     return found is not None and found.default is not None
 
 
@@ -155,7 +154,7 @@ def _places(condition: AnyCondition) -> Iterable[tuple[Hashable, ...]]:
     """Of each pattern: its own key, then those of every pattern that holds it."""
     if isinstance(condition, Clients):
         return _places_of_clients(condition)
-    return (pattern_keys(condition, text) for text in condition.texts())
+    return condition.places
 
 
 @lru_cache(maxsize=4096)

@@ -1,14 +1,17 @@
 """Who uses what: where next hops are written, what they lead to, and who names a map or label."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.routing.change import Kind, Subject
 from app.routing.entries import TableEntries
 from app.routing.next_hop import EntryHop, NextHop, ViaMap, ViaMx, ViaTable
+from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
+from app.routing.remembered import remembered
 from app.routing.routing_table import RoutingTable
-from app.routing.rule import RelayAction
+from app.routing.rule import RelayAction, Rule
+from app.routing.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,50 @@ def places(table: RoutingTable) -> Iterator[Place]:
 
     Of a table's equal entries there is one place.
     """
-    for relay_map in table.maps.values():
-        subject = Subject(Kind.RELAY_MAP, relay_map.name)
-        for position, relay in enumerate(relay_map.relays):
-            yield Place(subject, f"/relays/{position}/url", relay.url)
-    for name, found in table.tables.items():
-        subject = Subject(Kind.TABLE, name)
-        if found.default is not None:
-            yield Place(subject, "/default", found.default)
-        entries = table.entries_of(name)
-        for hop in entries.noted:
-            yield Place(subject, "/via", hop, entries)
-    for rule in table.rules.values():
-        if isinstance(rule.action, RelayAction):
-            yield Place(Subject(Kind.RULE, rule.name), "/action/via", rule.action.via)
+    yield from in_maps(table.maps)
+    yield from in_tables(table.tables)
+    yield from in_entries(table)
+    yield from in_rules(table.rules)
+
+
+@remembered
+def in_maps(maps: Mapping[str, RelayMap]) -> tuple[Place, ...]:
+    """The places in maps."""
+    subjects = ((Subject(Kind.RELAY_MAP, name), found) for name, found in maps.items())
+    return tuple(
+        Place(subject, f"/relays/{position}/url", relay.url)
+        for subject, found in subjects
+        for position, relay in enumerate(found.relays)
+    )
+
+
+@remembered
+def in_tables(tables: Mapping[str, Table]) -> tuple[Place, ...]:
+    """The places in tables, but for their entries."""
+    return tuple(
+        Place(Subject(Kind.TABLE, name), "/default", found.default)
+        for name, found in tables.items()
+        if found.default is not None
+    )
+
+
+def in_entries(table: RoutingTable) -> tuple[Place, ...]:
+    """The places in entries, as `places` has them."""
+    return tuple(
+        Place(Subject(Kind.TABLE, name), "/via", hop, table.entries_of(name))
+        for name in table.tables
+        for hop in table.entries_of(name).noted
+    )
+
+
+@remembered
+def in_rules(rules: Mapping[str, Rule]) -> tuple[Place, ...]:
+    """The places in rules."""
+    return tuple(
+        Place(Subject(Kind.RULE, rule.name), "/action/via", rule.action.via)
+        for rule in rules.values()
+        if isinstance(rule.action, RelayAction)
+    )
 
 
 def ends_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL | ViaMx, ...]:

@@ -103,7 +103,7 @@ def test_every_shadowed_rule_of_a_few_is_found(found: list[Match]) -> None:
         for n, rule in enumerate(table.ordered)
         if any(takes_all_of(above.match, rule.match) for above in table.ordered[:n])
     }
-    assert {rule.name for rule, _ in shadowed(table)} == plainly
+    assert {rule.name for rule, _ in shadowed(table.ordered, table.tables)} == plainly
 
 
 @given(st.lists(strategies.matches, max_size=12))
@@ -114,4 +114,4 @@ def test_every_rule_that_shares_mail_with_one_before_it_is_found(found: list[Mat
         for n, rule in enumerate(table.ordered)
         if any(share_mail(above.match, rule.match) for above in table.ordered[:n])
     }
-    assert {rule.name for rule, _ in overlapping(table)} == plainly
+    assert {rule.name for rule, _ in overlapping(table.ordered)} == plainly
