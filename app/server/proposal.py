@@ -79,18 +79,21 @@ def _with_rule_ids(
     table: RoutingTable, writes: Iterable[Write], counter: int
 ) -> tuple[list[Write], int]:
     """A rule keeps the id of its name; one deleted and made again is another rule."""
-    ids = {name: rule.id for name, rule in table.rules.items()}
+    ids: dict[str, str | None] = {}
     named: list[Write] = []
     for write in writes:
         subject = getattr(write, "subject", None)
         if subject is not None and subject.kind is Kind.RULE:
             if isinstance(write, Delete):
-                ids.pop(subject.name, None)
+                ids[subject.name] = None
             elif isinstance(write, Put) and isinstance(write.value, Rule):
-                if subject.name not in ids:
+                known = table.rules.get(subject.name)
+                known_id = ids.get(subject.name, None if known is None else known.id)
+                if known_id is None:
                     counter += 1
-                    ids[subject.name] = f"r{counter}"
-                write = Put(subject, replace(write.value, id=ids[subject.name]))  # noqa: PLW2901
+                    known_id = f"r{counter}"
+                ids[subject.name] = known_id
+                write = Put(subject, replace(write.value, id=known_id))  # noqa: PLW2901
         named.append(write)
     return named, counter
 
