@@ -16,6 +16,7 @@ NOT_OF_A_PROCESS = {
     "RELAYMAP_REQUIRE_ALL",  # the tests': no skip is allowed
     "RELAYMAP_SOAK_KILLS",  # the tests': how often something is killed
     "RELAYMAP_SOAK_ENTRIES",  # and among how many entries something is changed
+    "RELAYMAP_SOAK_CASES",  # and how many routings are made up and edited
 }
 
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 
 from app.routing import check
-from app.routing.change import Kind, Put, Subject, apply, changes_of
+from app.routing.change import Kind, Subject, apply
 from app.routing.check import Finding, Severity, errors, findings, missing_credentials
 from app.routing.next_hop import parse_entry_hop
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.writes import Put, changes_of
 from tests.unit.routing import strategies
 from tests.unit.routing.making import routing
 from tests.vectors.rows import Row, ids, rows

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 import pytest
@@ -12,7 +13,7 @@ from app.routing import mx
 from app.routing.envelope import NULL, Envelope, parse_mail_address
 from app.routing.names import host_address, parse_address
 from app.routing.relay_url import TLS
-from app.routing.resolve import brief, resolve
+from app.routing.resolve import DrawFor, brief, resolve
 from app.routing.route import (
     Brief,
     Candidate,
@@ -31,6 +32,7 @@ from app.routing.route import (
     Unrouted,
 )
 from app.routing.routing_table import RoutingTable
+from tests.oracle import Chance
 from tests.unit.routing import plain, strategies
 from tests.unit.routing.making import envelope, routing
 from tests.vectors.rows import HERE, Row, ids, rows
@@ -41,6 +43,10 @@ SEEN = rows("smtpd_parity_examples")
 SEEN_ROUTING = json.loads((HERE / "smtpd_parity_examples.json").read_text(encoding="utf-8"))
 FAILURES = {value.code: value for value in vars(mx).values() if isinstance(value, MxFailure)}
 NOBODY: frozenset[tuple[str, str]] = frozenset()
+
+
+def always(draw: Draw) -> DrawFor:
+    return lambda _map: draw
 
 
 def members(text: str) -> frozenset[tuple[str, str]]:
@@ -187,14 +193,16 @@ def test_a_null_recipient_is_no_recipient() -> None:
 def test_resolve_agrees_with_a_plain_reading_of_the_rules(
     table: RoutingTable, letter: Envelope, draw: Draw, other: Draw
 ) -> None:
-    """`plain` reads the documents word by word and knows no class of the core."""
+    """The oracle reads the documents word by word and knows no class of the core."""
     asked = MxHosts(("mx.test",))
-    found = resolve(table, letter, NOBODY, lambda _map: draw, asked, explain=True)
-    expected = plain.resolve(table, letter)
-    assert plain.seen(found) == expected
-    assert resolve(table, letter, NOBODY, lambda _map: draw, asked, explain=True) == found
-    again = resolve(table, letter, NOBODY, lambda _map: other, asked, explain=True)
-    assert plain.seen(again) == expected
+    written, texts = plain.documents(table), plain.letter_of(letter)
+    for drawn in (draw, other):
+        expected = written.resolve(texts, Chance(drawn.turn, drawn.uniform))
+        for explain in (True, False):
+            ask = partial(resolve, table, letter, NOBODY, always(drawn), asked)
+            found = ask(explain=explain)
+            plain.agree(found, expected)
+            assert ask(explain=explain) == found
 
 
 @settings(max_examples=500)
