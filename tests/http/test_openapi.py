@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.server.api.import_jobs import Job
 from app.server.api.openapi import models_of
 from app.server.api.schemas.model import Model
 from app.server.storage import TokenRow
@@ -62,6 +63,8 @@ async def exemplary(furnished: Furnished) -> Furnished:
     token = example_of(next(o for o in OPERATIONS if o.id == "delete_token").parameters[0])
     row = TokenRow(str(token), "x", ("resolve",), None, "0" * 64, datetime.now(UTC))
     await furnished.services.store.put_token(row)
+    name = example_of(next(o for o in OPERATIONS if o.id == "get_import").parameters[0])
+    furnished.services.imports.put(Job(str(name), "by-domain", 3, datetime.now(UTC)))
     return furnished
 
 
@@ -105,7 +108,7 @@ def test_operation_ids_are_verb_and_noun_and_unique() -> None:
     ids = [operation.id for operation in OPERATIONS]
     assert len(set(ids)) == len(ids)
     verbs = {"get", "list", "put", "create", "patch", "delete", "import", "make", "resolve"}
-    verbs |= {"restore", "report"}
+    verbs |= {"restore", "report", "export"}
     assert {each.partition("_")[0] for each in ids} <= verbs
 
 
@@ -196,6 +199,7 @@ def test_a_client_is_generated_whole(generated: tuple[str, ModuleType]) -> None:
     assert sorted(warnings) == [
         "WARNING parsing POST /v1/relay-maps/{map}/import within relay_maps.",
         "WARNING parsing POST /v1/resolve/batch within questions.",
+        *["WARNING parsing POST /v1/tables/{table}/import within tables."] * 3,
     ]
     assert "Unsupported content type text/plain" in said
     assert "will not be generated" not in said
