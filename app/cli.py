@@ -120,8 +120,9 @@ def _sentence(error: ControlError | OSError) -> str:
 def _exit_code(error: ControlError | OSError) -> int:
     if isinstance(error, ControlError) and error.temporary:
         return TRY_AGAIN
-    if isinstance(error, _Answered | _Unreachable):
-        return error.exit_code
+    told = getattr(error, "exit_code", None)
+    if isinstance(told, int):
+        return told
     if isinstance(error, ControlError) and error.code in _EXITS_OF_CODES:
         return _EXITS_OF_CODES[error.code]
     return next((code for kind, code in _EXITS if isinstance(error, kind)), OUR_FAULT)
@@ -142,6 +143,13 @@ def _parser() -> argparse.ArgumentParser:
     serving = add("serve", _serve, "Serve the API.")
     add("agent", _agent, "Run the agent beside one MTA.")
     _add_resolve(add("resolve", _resolve, "Say where an envelope would go, and why."))
+    importing = add("import", _import, "Import the entries of a table from a file.")
+    _add_import(importing)
+    exporting = add("export", _export, "Print the entries of a table, by key.")
+    exporting.add_argument("table")
+    exporting.add_argument("--format", choices=_FORMATS, default="text")
+    for asking in (importing, exporting):
+        _add_server(asking, "ask there (default: RELAYMAP_SERVER, else this machine)")
     tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
     _add_token_commands(tokens, told)
     checking = add("check", _check, "Open what serve would, say what is wrong, change nothing.")
@@ -180,10 +188,33 @@ def _add_resolve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", type=int, help="the same draw has the same answer")
     parser.add_argument("--explain", action="store_true", help="say why, rule by rule")
     parser.add_argument("--json", action="store_true", help="the whole answer")
-    parser.add_argument("--server", help="ask there (default: RELAYMAP_SERVER, else the database)")
+    _add_server(parser, "ask there (default: RELAYMAP_SERVER, else the database)")
+
+
+def _add_server(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--server", help=text)
     parser.add_argument(
         "--token-file", type=Path, help="default: admin.token in the state directory"
     )
+
+
+_FORMATS = ("json", "ndjson", "csv", "text")
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="- is the standard input")
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--format", choices=_FORMATS, help="default: as the file's suffix says")
+    parser.add_argument(
+        "--mode", choices=("merge", "replace"), default="merge", help="replace: delete the others"
+    )
+    parser.add_argument(
+        "--on-error", choices=("abort", "skip"), default="abort", help="skip: leave bad lines out"
+    )
+    parser.add_argument(
+        "--max-deletes", type=int, metavar="N", help="with replace (default: a tenth)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what it would do")
 
 
 def _add_token_commands(parser: argparse.ArgumentParser, told: argparse.ArgumentParser) -> None:
@@ -319,6 +350,31 @@ def _resolve(given: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(answer)))
     return DONE
+
+
+def _import(given: argparse.Namespace) -> int:
+    from app.command_import import Sending, Server, import_file
+
+    query = {"mode": given.mode, "on_error": given.on_error}
+    if given.max_deletes is not None:
+        query["max_deletes"] = str(given.max_deletes)
+    if given.dry_run:
+        query["dry_run"] = "true"
+    sending = Sending(given.table, given.file, given.format, query)
+    import_file(Server(_server(given), _token(given)), sending)
+    return DONE
+
+
+def _export(given: argparse.Namespace) -> int:
+    from app.command_import import Server, export_table
+
+    export_table(Server(_server(given), _token(given)), given.table, given.format)
+    return DONE
+
+
+def _server(given: argparse.Namespace) -> str:
+    port = os.environ.get("RELAYMAP_PORT") or "8025"
+    return given.server or os.environ.get("RELAYMAP_SERVER") or f"http://127.0.0.1:{port}"
 
 
 _TOKEN = re.compile(r"rly_[A-Za-z0-9_-]{43}")
