@@ -31,6 +31,7 @@ FIGURES: Mapping[str, str] = {
     "start": "bench.start",
     "maps": "bench.maps",
     "build-live-file": "bench.build_live_file",
+    "import-entries": "bench.import_entries",
 }
 """The module of each figure: its `measure` answers with one `Figure`, or several."""
 
