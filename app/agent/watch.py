@@ -1,7 +1,9 @@
-"""Watches the table program of the smtpd that runs: where it ends, smtpd must be started anew.
+"""Watches the table program of the smtpd that runs: where all of it ends, smtpd is started anew.
 
-smtpd ends with its program, but only when it asks it the next time; until then it takes nobody's
-mail and says nothing. A connection to the program ends when the program does, at once.
+Where a process of it is killed, another one goes on, and smtpd sees nothing of it: this is told,
+and no more. smtpd ends with the whole of its program, but only when it asks it the next time; until
+then it takes nobody's mail and says nothing. A connection to the process that answers ends when
+that does, at once; and nobody listens where none is left.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
-from app.agent import process
+from app.agent import program
 from app.agent.control import NotServing
 from app.agent.process import Identity
 from app.observe import event
@@ -54,18 +56,26 @@ class Watch:
     def __init__(self, room: Path, control: Restarts) -> None:
         self._room = room
         self._control = control
-        self._ends = 0
+        self._went_on = 0
+        self._repaired = 0
         self._last_s: float | None = None
 
     def said(self) -> str:
         """What people should know of the last hour; "" where nothing happened."""
         if self._last_s is None or _now_s() - self._last_s > _TOLD_S:
             return ""
-        times = "once" if self._ends == 1 else f"{self._ends} times"
-        return (
-            f"the table program ended by itself, {times} since the agent started; smtpd was"
-            " started anew at once"
-        )
+        told = []
+        if self._went_on:
+            told.append(
+                f"a process of the table program was killed, {_times(self._went_on)} since the"
+                " agent started; another one went on at once, and smtpd with it"
+            )
+        if self._repaired:
+            told.append(
+                f"the table program ended as a whole, {_times(self._repaired)} since the agent"
+                " started; smtpd was started anew at once"
+            )
+        return "; ".join(told)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -84,29 +94,34 @@ class Watch:
         """The smtpd whose program has ended, which itself is still there."""
         refused = 0
         while True:
-            smtpd, path = await self._found()
-            if smtpd is not None and path is not None:
-                if await _connected_until_it_ends(path):
-                    refused = _REFUSALS
-                else:
-                    refused += 1
-                if refused >= _REFUSALS:
-                    refused = 0
-                    await asyncio.sleep(_ENDS_S)
-                    if await self._running() == smtpd:
-                        return smtpd
-                    continue
+            smtpd = await self._running()
+            places = [] if smtpd is None else await asyncio.to_thread(self._places, smtpd)
+            if smtpd is None or not places:
+                refused = 0
+            elif await _connected_until_it_ends(places[0]):
+                refused = 0
+                await self._tell_if_it_goes_on(smtpd)
+                continue
+            else:
+                refused += 1
+                if refused >= _REFUSALS and await self._is_still_there(smtpd):
+                    return smtpd
             await asyncio.sleep(_LOOK_S)
 
-    async def _found(self) -> tuple[Identity | None, Path | None]:
-        """The smtpd that runs, and where its program listens, or did."""
-        smtpd = await self._running()
-        if smtpd is None:
-            return None, None
-        for path in await asyncio.to_thread(lambda: sorted(self._room.glob("*.sock"))):
-            if path.stem.isdecimal() and process.parent(int(path.stem)) == smtpd.pid:
-                return smtpd, path
-        return smtpd, None
+    def _places(self, smtpd: Identity) -> list[Path]:
+        return program.places(self._room, smtpd)
+
+    async def _is_still_there(self, smtpd: Identity) -> bool:
+        await asyncio.sleep(_ENDS_S)
+        return await self._running() == smtpd
+
+    async def _tell_if_it_goes_on(self, smtpd: Identity) -> None:
+        """Note where another process answers the same smtpd."""
+        if await program.ask(self._room, smtpd) is None or await self._running() != smtpd:
+            return
+        self._went_on += 1
+        self._last_s = _now_s()
+        event("table-program-went-on", logging.WARNING, smtpd=smtpd.pid, times=self._went_on)
 
     async def _running(self) -> Identity | None:
         try:
@@ -115,13 +130,14 @@ class Watch:
             return None
 
     async def _repair(self, smtpd: Identity) -> None:
-        self._ends += 1
-        self._last_s = _now_s()
-        event("table-program-ended", logging.WARNING, smtpd=smtpd.pid, times=self._ends)
+        event("table-program-ended", logging.WARNING, smtpd=smtpd.pid)
         try:
             await self._control.replace(smtpd, _RESTART_LIMIT_S)
         except ControlError as error:
             event("smtpd-not-started", logging.ERROR, reason=str(error))
+            return
+        self._repaired += 1
+        self._last_s = _now_s()
 
 
 async def _connected_until_it_ends(path: Path) -> bool:
@@ -136,6 +152,10 @@ async def _connected_until_it_ends(path: Path) -> bool:
     finally:
         writer.close()
     return True
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _now_s() -> float:

@@ -1,5 +1,6 @@
 """Whoever of the program is killed, and whenever: smtpd is answered each question just once."""
 
+import gc
 import mmap
 import os
 import random
@@ -42,6 +43,7 @@ ROUTING = {
 }
 TABLE = "rm-table-bydom"
 KILLS = 60
+STEPS = 60
 
 
 @pytest.fixture
@@ -162,11 +164,16 @@ class Killed:
         return self.frame
 
 
-def served(state_dir: Path, link: socket.socket, killed: Killed) -> int:
-    """Start a program that is killed once; its first process."""
+def served(state_dir: Path, killed: Killed) -> tuple[int, socket.socket]:
+    """Start a program that is killed once; its first process, and where it is asked."""
+    ours, theirs = socket.socketpair()
     made = os.fork()
     if made:
-        return made
+        theirs.close()
+        ours.settimeout(20)
+        return made, ours
+    ours.close()
+    gc.freeze()  # what the tests have there is not looked through at each start
 
     def serve(keeper: Keeper) -> bool:
         actions = tuple(asking.walk_file(state_dir).read_text("ascii").splitlines())
@@ -175,7 +182,7 @@ def served(state_dir: Path, link: socket.socket, killed: Killed) -> int:
         return program.run(None)
 
     try:
-        Keeper([Kept(link)]).keep(serve)
+        Keeper([Kept(theirs)]).keep(serve)
     finally:
         os._exit(0)
 
@@ -203,23 +210,24 @@ def test_killed_before_any_instruction_each_question_has_its_answer_once(
         meant = asks(asker)
     assert None not in meant
     assert "cannot tell" not in meant
-    kills, step = 0, 1
-    while True:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(20)
+
+    def killed_before(step: int) -> int:
+        """Kill it before an instruction; how many were left then, or at the end."""
         killed = Killed(step)
-        made = served(tmp_path, theirs, killed)
-        theirs.close()
+        made, ours = served(tmp_path, killed)
         asker = speaks(table, ours)
         assert asks(asker) == meant, step
         assert says_nothing(asker)
+        ours.shutdown(socket.SHUT_RDWR)
         ours.close()
         os.waitpid(made, 0)
-        if killed.left > 0:
-            break
-        kills, step = kills + 1, step + 1 + kills // 150
-    tell(f"killed before each of {kills} instructions")
-    assert kills > 300
+        return killed.left
+
+    never = 1_000_000
+    all_of_them = never - killed_before(never)
+    steps = range(1, all_of_them, max(all_of_them // STEPS, 1))
+    assert all(killed_before(step) <= 0 for step in steps)
+    tell(f"killed before {len(steps)} of {all_of_them} instructions")
 
 
 def _dies(_: Keeper) -> bool:
@@ -236,5 +244,6 @@ def test_what_can_answer_nothing_is_not_begun_for_ever() -> None:
         Keeper([Kept(theirs)]).keep(_dies)
         os._exit(0)
     theirs.close()
-    assert ours.recv(1) == b""
+    with ours:
+        assert ours.recv(1) == b""
     assert os.waitpid(made, 0)[1] == 0
