@@ -112,26 +112,24 @@ class Said:
         )
 
 
-async def ask(room: Path, smtpd: Identity) -> Said | None:
-    """What the program of this smtpd says; None where none answers."""
-    found = await _find(room, smtpd)
-    return None if found is None else found[1]
-
-
 def places(room: Path, smtpd: Identity) -> list[Path]:
     """Where programs of this smtpd listen, or did: the names say so, and need no look at /proc."""
     return sorted(room.glob(f"{smtpd.pid}.*.sock"))
 
 
-async def _find(room: Path, smtpd: Identity) -> tuple[Path, Said] | None:
-    for path in await asyncio.to_thread(places, room, smtpd):
+async def ask(room: Path, smtpd: Identity) -> Said | None:
+    """What the program of this smtpd says; None where none answers."""
+    # Who is asked may be killed just then, and another one goes on.
+    for path in 2 * await asyncio.to_thread(places, room, smtpd):
         try:
             async with asyncio.timeout(_ASK_LIMIT_S):
                 said = await _ask(path)
-        except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        except TimeoutError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         if said.smtpd == smtpd.pid:
-            return path, said
+            return said
     return None
 
 
