@@ -21,7 +21,7 @@ from app.table_program.handover import parent_of
 from tests.conftest import Tell
 from tests.mta.agents import table_program
 from tests.mta.agents.answers import answered, status
-from tests.mta.agents.fleet import Fleet
+from tests.mta.agents.fleet import MTA, Fleet
 from tests.mta.agents.machine import STATE_DIR, A, B, C, Machine
 from tests.mta.agents.strace import calls
 from tests.mta.agents.stream import Stream
@@ -332,6 +332,9 @@ def test_a_process_of_the_program_that_is_killed_is_told_of(machine: Machine):
     struck.fleet.until(lambda: struck.fleet.log().count("table-program-went-on") == 2)
     assert machine.pids() == first
     assert "table-program-ended" not in struck.fleet.log()
+    told = "was killed, 2 times since the agent started; another one went on"
+    struck.fleet.until(lambda: told in struck.fleet.good("GET", f"/v1/mtas/{MTA}/status")["detail"])
+    assert struck.fleet.state() == "live"
 
 
 def test_a_push_goes_on_when_the_program_is_killed_in_the_middle(machine: Machine):
