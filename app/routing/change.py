@@ -12,7 +12,7 @@ from typing import TypeVar, cast, overload
 
 from app.routing import document
 from app.routing.credential import Credential
-from app.routing.entries import TableEntries
+from app.routing.entries import CARRIED, TableEntries
 from app.routing.next_hop import EntryHop
 from app.routing.ordering import in_order
 from app.routing.relay_map import OutOfService, RelayMap
@@ -81,9 +81,11 @@ class EntryChanges(Sequence[Change]):
         keys: each of them once.
         befores: the next hop that each had; None is absence.
         afters: the one that each has then.
+        between: all entries before, and after, where these are at hand: who has the former needs
+            not work out the latter again.
     """
 
-    __slots__ = ("afters", "befores", "keys", "table")
+    __slots__ = ("afters", "befores", "between", "keys", "table")
 
     def __init__(
         self,
@@ -91,15 +93,24 @@ class EntryChanges(Sequence[Change]):
         keys: Sequence[str],
         befores: Sequence[EntryHop | None],
         afters: Sequence[EntryHop | None],
+        between: tuple[TableEntries, TableEntries] | None = None,
     ) -> None:
         self.table = table
         self.keys = keys
         self.befores = befores
         self.afters = afters
+        self.between = between
 
     def inverted(self) -> "EntryChanges":
         """The changes that undo these."""
-        return EntryChanges(self.table, self.keys, self.afters, self.befores)
+        between = None if self.between is None else (self.between[1], self.between[0])
+        return EntryChanges(self.table, self.keys, self.afters, self.befores, between)
+
+    def made_of(self, entries: TableEntries) -> TableEntries:
+        """What becomes of some entries."""
+        if self.between is not None and self.between[0] is entries and len(self) > CARRIED:
+            return self.between[1]
+        return entries.after_all(self.keys, self.afters)
 
     def __len__(self) -> int:
         """How many entries."""
@@ -268,7 +279,7 @@ def apply(
         if isinstance(part, EntryChanges):
             held = entries.get(part.table)
             held = table.entries_of(part.table) if held is None else held
-            entries[part.table] = held.after_all(part.keys, part.afters)
+            entries[part.table] = part.made_of(held)
             continue
         single: dict[str, dict[str, EntryHop | None]] = {}
         for change in part:
@@ -324,19 +335,15 @@ def diff(old: RoutingTable, new: RoutingTable) -> Sequence[Change]:
 
 def entry_changes(table: str, old: TableEntries, new: TableEntries) -> Part:
     """The changes that make some entries of a table out of others, by key."""
-    different = [key for key, before, after in old.differences(new) if is_other_hop(before, after)]
+    different = (
+        [key for key, before, after in old.differences(new) if is_other_hop(before, after)]
+        if old
+        else [key for leaf in new.leaves() for key in leaf]  # list() lets no other thread run
+    )
     keys = in_order(different)
-    return columns(table, keys, list(map(old.get, keys)), list(map(new.get, keys)))
-
-
-def columns(
-    table: str,
-    keys: Sequence[str],
-    befores: Sequence[EntryHop | None],
-    afters: Sequence[EntryHop | None],
-) -> Part:
-    """Changes of entries: each for itself where they are few."""
-    many = EntryChanges(table, keys, befores, afters)
+    befores = old.get_all(keys) if old else [None] * len(keys)
+    afters = new.get_all(keys) if new else [None] * len(keys)
+    many = EntryChanges(table, keys, befores, afters, (old, new))
     return many if len(keys) > FEW else tuple(many)
 
 

@@ -21,7 +21,7 @@ known (Wagner's for many lists), after 2^107 rows kept in memory and 2^131 hashe
 fall to anybody who may write entries.
 """
 _MODULUS = 1 << (8 * _WIDTH)
-_CARRIED = 4096
+CARRIED = 4096
 """With more changes at once than that, what is known is worked out anew when it is asked for."""
 
 _First: TypeAlias = Mapping[EntryHop, str]
@@ -134,7 +134,7 @@ class TableEntries(Shards[str, EntryHop]):
     ) -> "TableEntries":
         """See `Shards.after_all`."""
         made = super().after_all(keys, values)
-        if made is not self and len(keys) <= _CARRIED:
+        if made is not self and len(keys) <= CARRIED:
             made.known = self.known.after(self, dict(zip(keys, values, strict=True)))
         return made
 
@@ -174,7 +174,7 @@ class LayeredEntries(TableEntries):
         changes = dict(zip(keys, values, strict=True))
         moved = sum((value is not None) - (key in self) for key, value in changes.items())
         made = LayeredEntries(self.base, {**self.over, **changes}, self.length + moved)
-        if len(changes) <= _CARRIED:
+        if len(changes) <= CARRIED:
             made.known = self.known.after(self, changes)
         return made
 
@@ -189,6 +189,14 @@ class LayeredEntries(TableEntries):
             before, after = self.get(key), other.get(key)
             if before is not after:
                 yield key, before, after
+
+    def get_all(self, keys: Iterable[str]) -> list[EntryHop | None]:
+        """See `Shards.get_all`."""
+        return list(map(self.get, keys))
+
+    def joined(self, rows: Shards[str, EntryHop]) -> "LayeredEntries":
+        """See `Shards.joined`."""
+        return self.after_all(list(rows), list(rows.values()))
 
     def unshared(self, other: Shards[str, EntryHop]) -> Iterator[Mapping[str, EntryHop]]:
         """See `Shards.unshared`."""

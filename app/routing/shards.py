@@ -9,7 +9,15 @@ that a small mapping costs little and a look-up need not ask which it is. In a b
 divided no two leaves are the same one, empty ones neither.
 """
 
-from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import (
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from itertools import chain
 from typing import Generic, Self, TypeAlias, TypeVar, overload
 
@@ -69,6 +77,36 @@ class Shards(Mapping[K, V]):
         made.root, made.length = builder.taken()
         return made
 
+    def get_all(self, keys: Iterable[K]) -> list[V | None]:
+        """The value of each key, None where there is none: half of what `get` takes for each."""
+        root = self.root
+        return [root[(at := hash(key) & 4095) & 63][at >> 6].get(key) for key in keys]
+
+    def joined(self, rows: "Shards[K, V]") -> Self:
+        """The mapping with all rows of another, leaf by leaf: the quickest way to add a million."""
+        if len(rows) < _MANY:
+            return self.after_all(list(rows), list(rows.values()))
+        builder = Builder(self)
+        builder.join(rows)
+        made = type(self)()
+        made.root, made.length = builder.taken()
+        return made
+
+    def filled(self, value: D) -> "Shards[K, D]":
+        """The same keys, all with one value."""
+        made: Shards[K, D] = Shards()
+        leaves: dict[int, _Leaf[K, D]] = {}
+        branches: dict[int, _Branch[K, D]] = {}
+        for branch in self.root:
+            if id(branch) not in branches:
+                for leaf in branch:
+                    if id(leaf) not in leaves:
+                        leaves[id(leaf)] = dict.fromkeys(leaf, value)
+                branches[id(branch)] = tuple(leaves[id(leaf)] for leaf in branch)
+        made.root = tuple(branches[id(branch)] for branch in self.root)
+        made.length = self.length
+        return made
+
     def differing(self, other: Mapping[K, V]) -> set[K]:
         """Keys, among them all whose values differ in the two: what they share is not looked at."""
         if not isinstance(other, Shards):
@@ -77,16 +115,14 @@ class Shards(Mapping[K, V]):
 
     def differences(self, other: "Shards[K, V]") -> Iterator[tuple[K, V | None, V | None]]:
         """Keys whose values are not one object in the two, with both; None is absence."""
-        theirs, ours = other.get, self.get
         for leaf in self.unshared(other):
-            for key, before in leaf.items():
-                after = theirs(key)
+            for (key, before), after in zip(leaf.items(), other.get_all(leaf), strict=True):
                 if before is not after:
                     yield key, before, after
         for leaf in other.unshared(self):
-            for key, after in leaf.items():
-                if ours(key) is None:
-                    yield key, None, after
+            for (key, new), old in zip(leaf.items(), self.get_all(leaf), strict=True):
+                if old is None:
+                    yield key, None, new
 
     def leaves(self) -> Iterator[Mapping[K, V]]:
         """The rows in parts, as they are kept: who looks through millions goes by these."""
@@ -223,6 +259,28 @@ class Builder(Generic[K, V]):
             place = hash(key) & 4095
             mine[place][key] = value
             its[place][key] = another
+
+    def join(self, rows: Shards[K, V]) -> None:
+        """Set all of these."""
+        if not self._flat:
+            self._flatten()
+        for place, branch in enumerate(rows.root):
+            if branch[0] is branch[1]:
+                self._add_flat(branch[0].keys(), branch[0].values())
+                continue
+            for number, leaf in enumerate(branch):
+                self._flat[number << _SHIFT | place].update(leaf)
+
+    def add_leaves(self, leaves: Sequence[_Leaf[K, V]]) -> None:
+        """Set the rows of 4096 dicts, each for the hashes of keys that end in its number.
+
+        Where that is quickest, what is made keeps these dicts.
+        """
+        if self._length or self._added or sum(map(len, leaves)) < _MANY:
+            for leaf in leaves:
+                self.add(leaf.keys(), leaf.values())
+        else:
+            self._flat, self._whole = list(leaves), None
 
     def taken(self) -> tuple[tuple[_Branch[K, V], ...], int]:
         """The root of what was made, and how many rows there are; then this is at its end."""

@@ -13,10 +13,8 @@ from app.routing.change import (
     Part,
     Subject,
     Value,
-    columns,
     current,
     entry_changes,
-    is_other_hop,
     is_same,
     joined,
     key_of,
@@ -25,7 +23,6 @@ from app.routing.change import (
 from app.routing.entries import Draft, TableEntries
 from app.routing.errors import Fault, Invalid, Unknown
 from app.routing.next_hop import EntryHop
-from app.routing.ordering import in_order
 from app.routing.relay_map import Relay, faults_of
 from app.routing.routing_table import RoutingTable
 from app.routing.table import Table
@@ -269,12 +266,9 @@ def _many(table: RoutingTable, write: PutMany) -> Part:
     if write.table not in table.tables:
         raise Unknown("table")
     present = table.entries_of(write.table)
-    if write.replaces:
-        return entry_changes(write.table, present, write.entries)
-    different = [key for key, hop in write.entries.items() if is_other_hop(present.get(key), hop)]
-    keys = in_order(different)
-    return columns(
-        write.table, keys, list(map(present.get, keys)), list(map(write.entries.get, keys))
+    whole = write.replaces or not present
+    return entry_changes(
+        write.table, present, write.entries if whole else present.joined(write.entries)
     )
 
 
@@ -332,9 +326,7 @@ def _belongings(table: RoutingTable, subject: Subject) -> Part:
             if name == subject.name
         )
     if subject.kind is Kind.TABLE:
-        entries = table.entries_of(subject.name)
-        keys = in_order(list(entries))
-        return columns(subject.name, keys, list(map(entries.get, keys)), [None] * len(keys))
+        return entry_changes(subject.name, table.entries_of(subject.name), TableEntries())
     return ()
 
 

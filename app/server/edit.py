@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from app.routing.change import Change, apply, invert
+from app import garbage
+from app.routing.change import FEW, Change, apply, invert
 from app.routing.check import Finding
 from app.routing.errors import RevisionMoved
 from app.routing.routing_table import RoutingTable
@@ -26,6 +27,9 @@ Look = Callable[[Snapshot, Sequence[Change]], None]
 """Looks, in a thread, at what is to become of a snapshot; raises where that is not meant."""
 
 _TRIES = 3
+_LINGERS_S = 30.0
+_FREED_AT_ONCE = 64
+_PAUSE_S = 0.002
 _NO_SECRETS: Mapping[str, NewSecret] = MappingProxyType({})
 
 
@@ -243,6 +247,8 @@ class Editor:
             self._in_doubt = True
             raise
         self._head = Head(edit.before.history, edit.revision, edit.rule_counter)
+        if len(edit.changes) > FEW:
+            _let_go(self.live.current())
         self.live.replace(after)
         self._wake()
 
@@ -261,6 +267,24 @@ class Editor:
             event.set()
 
 
+def _let_go(before: Snapshot) -> None:
+    """Free what only an old snapshot has a little at a time: a million rows at once stop the loop.
+
+    Until then nobody else has the last of it, who would free it all.
+    """
+    table = before.table
+    entries = (leaf for name in table.entries for leaf in table.entries_of(name).leaves())
+    parts: list[object] = [*entries, *before.marks.leaves()]
+    loop = asyncio.get_running_loop()
+
+    def free_some() -> None:
+        del parts[-_FREED_AT_ONCE:]
+        if parts:
+            loop.call_later(_PAUSE_S, free_some)
+
+    loop.call_later(_LINGERS_S, free_some)
+
+
 def _undone(table: RoutingTable, since: Sequence[Change], revision: int) -> RoutingTable:
     undone = apply(table, invert(since), revision)
     undone.prepare()
@@ -271,6 +295,16 @@ def _weighed(
     before: Snapshot, work: Work, at: datetime, *, dry_run: bool
 ) -> tuple[Proposal, Edited]:
     """What is proposed, and what comes of it. Raises as `propose` and `check`."""
+    with garbage.put_off():
+        found = _weighed_whole(before, work, at, dry_run=dry_run)
+        if len(found[1].changes) > FEW:
+            garbage.spare()
+    return found
+
+
+def _weighed_whole(
+    before: Snapshot, work: Work, at: datetime, *, dry_run: bool
+) -> tuple[Proposal, Edited]:
     proposal = work()
     changes = proposal.changes
     if not changes:

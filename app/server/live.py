@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
 
 from app.routing.change import Change, EntryChanges, Kind, Subject, parts_of
@@ -73,14 +74,17 @@ class Marks(Mapping[Subject, Mark]):
         """How many subjects have a mark."""
         return sum(len(marks) for marks in self._parts.values())
 
+    def leaves(self) -> Iterator[Mapping[str, Mark]]:
+        """All marks, in the parts in which they are kept."""
+        return chain.from_iterable(marks.leaves() for marks in self._parts.values())
+
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
         after = dict(self._parts)
         for some in parts_of(changes):
             if isinstance(some, EntryChanges):
                 part = (Kind.ENTRY, some.table)
-                held = after.get(part, _NONE)
-                after[part] = held.after_all(some.keys, _marks_of(some, held, revision, at))
+                after[part] = _marked(some, after.get(part, _NONE), revision, at)
                 continue
             touched: dict[Part, dict[str, Mark | None]] = {}
             for change in some:
@@ -101,11 +105,13 @@ class Marks(Mapping[Subject, Mark]):
 _NONE: Shards[str, Mark] = Shards()
 
 
-def _marks_of(
+def _marked(
     changes: EntryChanges, held: Shards[str, Mark], revision: int, at: datetime
-) -> list[Mark | None]:
-    """The mark of each entry after its change; many share one."""
+) -> Shards[str, Mark]:
+    """The marks of a table's entries after changes; many share one."""
     new = Mark(revision, at, at)
+    if not held and changes.between is not None and len(changes.between[1]) == len(changes):
+        return changes.between[1].filled(new)
     changed: dict[datetime, Mark] = {}
     found: list[Mark | None] = []
     for key, before, after in zip(changes.keys, changes.befores, changes.afters, strict=True):
@@ -116,7 +122,7 @@ def _marks_of(
             if mark is None:
                 mark = changed[old.created_at] = Mark(revision, old.created_at, at)
         found.append(mark)
-    return found
+    return held.after_all(changes.keys, found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from app.routing.errors import ControlError
 from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.server.storage import StorageDamaged
 
-_SLICE = 5_000
+_SLICE = 1_000
 """Entries written down, or read, at a time: bounds memory, and how long other threads wait."""
 _LEVEL = 1
 _READ = 1 << 16

@@ -18,7 +18,7 @@ HOPS = (None, *map(parse_entry_hop, ("mx", "map:m", "smtp://a.test", "smtp://a.t
 @given(st.lists(st.tuples(st.text(), st.sampled_from(HOPS), st.sampled_from(HOPS))))
 def test_what_is_packed_is_unpacked(rows: list[tuple[str, object, object]]) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    changes = EntryChanges("t", *columns)
+    changes = EntryChanges("t", columns[0], columns[1], columns[2])
     found = unpacked("t", packed(changes))
     assert found.keys == columns[0]
     assert list(map(str, found.befores)) == list(map(str, columns[1]))
