@@ -92,21 +92,6 @@ class Shards(Mapping[K, V]):
         made.root, made.length = builder.taken()
         return made
 
-    def filled(self, value: D) -> "Shards[K, D]":
-        """The same keys, all with one value."""
-        made: Shards[K, D] = Shards()
-        leaves: dict[int, _Leaf[K, D]] = {}
-        branches: dict[int, _Branch[K, D]] = {}
-        for branch in self.root:
-            if id(branch) not in branches:
-                for leaf in branch:
-                    if id(leaf) not in leaves:
-                        leaves[id(leaf)] = dict.fromkeys(leaf, value)
-                branches[id(branch)] = tuple(leaves[id(leaf)] for leaf in branch)
-        made.root = tuple(branches[id(branch)] for branch in self.root)
-        made.length = self.length
-        return made
-
     def differing(self, other: Mapping[K, V]) -> set[K]:
         """Keys, among them all whose values differ in the two: what they share is not looked at."""
         if not isinstance(other, Shards):
@@ -270,17 +255,6 @@ class Builder(Generic[K, V]):
                 continue
             for number, leaf in enumerate(branch):
                 self._flat[number << _SHIFT | place].update(leaf)
-
-    def add_leaves(self, leaves: Sequence[_Leaf[K, V]]) -> None:
-        """Set the rows of 4096 dicts, each for the hashes of keys that end in its number.
-
-        Where that is quickest, what is made keeps these dicts.
-        """
-        if self._length or self._added or sum(map(len, leaves)) < _MANY:
-            for leaf in leaves:
-                self.add(leaf.keys(), leaf.values())
-        else:
-            self._flat, self._whole = list(leaves), None
 
     def taken(self) -> tuple[tuple[_Branch[K, V], ...], int]:
         """The root of what was made, and how many rows there are; then this is at its end."""

@@ -27,9 +27,6 @@ Look = Callable[[Snapshot, Sequence[Change]], None]
 """Looks, in a thread, at what is to become of a snapshot; raises where that is not meant."""
 
 _TRIES = 3
-_LINGERS_S = 30.0
-_FREED_AT_ONCE = 64
-_PAUSE_S = 0.002
 _NO_SECRETS: Mapping[str, NewSecret] = MappingProxyType({})
 
 
@@ -247,8 +244,6 @@ class Editor:
             self._in_doubt = True
             raise
         self._head = Head(edit.before.history, edit.revision, edit.rule_counter)
-        if len(edit.changes) > FEW:
-            _let_go(self.live.current())
         self.live.replace(after)
         self._wake()
 
@@ -265,24 +260,6 @@ class Editor:
     def _wake(self) -> None:
         for event in self._listeners:
             event.set()
-
-
-def _let_go(before: Snapshot) -> None:
-    """Free what only an old snapshot has a little at a time: a million rows at once stop the loop.
-
-    Until then nobody else has the last of it, who would free it all.
-    """
-    table = before.table
-    entries = (leaf for name in table.entries for leaf in table.entries_of(name).leaves())
-    parts: list[object] = [*entries, *before.marks.leaves()]
-    loop = asyncio.get_running_loop()
-
-    def free_some() -> None:
-        del parts[-_FREED_AT_ONCE:]
-        if parts:
-            loop.call_later(_PAUSE_S, free_some)
-
-    loop.call_later(_LINGERS_S, free_some)
 
 
 def _undone(table: RoutingTable, since: Sequence[Change], revision: int) -> RoutingTable:

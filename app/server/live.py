@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from types import MappingProxyType
 
 from app.routing.change import Change, EntryChanges, Kind, Subject, parts_of
@@ -74,10 +73,6 @@ class Marks(Mapping[Subject, Mark]):
         """How many subjects have a mark."""
         return sum(len(marks) for marks in self._parts.values())
 
-    def leaves(self) -> Iterator[Mapping[str, Mark]]:
-        """All marks, in the parts in which they are kept."""
-        return chain.from_iterable(marks.leaves() for marks in self._parts.values())
-
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
         after = dict(self._parts)
@@ -111,7 +106,7 @@ def _marked(
     """The marks of a table's entries after changes; many share one."""
     new = Mark(revision, at, at)
     if not held and changes.between is not None and len(changes.between[1]) == len(changes):
-        return changes.between[1].filled(new)
+        return changes.between[1].alike(new)
     changed: dict[datetime, Mark] = {}
     found: list[Mark | None] = []
     for key, before, after in zip(changes.keys, changes.befores, changes.afters, strict=True):

@@ -122,8 +122,9 @@ class Gathering:
     def entries(self) -> TableEntries:
         """The entries; then this is at its end."""
         builder: Builder[str, EntryHop] = Builder()
-        builder.add_leaves(self._leaves)
-        self._leaves = ()
+        for leaf in filter(None, self._leaves):
+            builder.add(leaf.keys(), leaf.values())
+            leaf.clear()  # so that nothing is there twice
         return TableEntries(builder.made())
 
     def _take(self, number: int, text: str, split: Split) -> None:
