@@ -245,7 +245,8 @@ def _serve(given: argparse.Namespace) -> int:
 
     with garbage.put_off():  # of half a million objects that all stay
         from app.server.main import serve
-    garbage.spare()
+
+        garbage.spare()
     serve(_server_settings(given))
     return DONE
 

@@ -13,6 +13,7 @@ from app.routing.check import Finding
 from app.routing.errors import RevisionMoved
 from app.routing.routing_table import RoutingTable
 from app.routing.writes import Write
+from app.server.following import newest
 from app.server.live import Live, Snapshot
 from app.server.proposal import Proposal, check, propose, propose_restore
 from app.server.storage import Edit, Head, HeadMoved, NewSecret, OutcomeUnknown, Store
@@ -27,6 +28,9 @@ Look = Callable[[Snapshot, Sequence[Change]], None]
 """Looks, in a thread, at what is to become of a snapshot; raises where that is not meant."""
 
 _TRIES = 3
+_MUCH = 10_000
+"""Changes, of which what they replace is not freed on the loop."""
+_LINGER_S = 1.0
 _NO_SECRETS: Mapping[str, NewSecret] = MappingProxyType({})
 
 
@@ -78,6 +82,7 @@ class Editor:
         self._lock = asyncio.Lock()
         self._listeners: set[asyncio.Event] = set()
         self._in_doubt = False
+        self._letting_go: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def start(cls, store: Store, now: Callable[[], datetime] = utc_now) -> "Editor":
@@ -244,7 +249,7 @@ class Editor:
             self._in_doubt = True
             raise
         self._head = Head(edit.before.history, edit.revision, edit.rule_counter)
-        self.live.replace(after)
+        self._replace(after, len(proposal.changes))
         self._wake()
 
     async def _secrets(self, labels: Iterable[str]) -> Mapping[str, NewSecret]:
@@ -252,14 +257,35 @@ class Editor:
         return {secret.label: NewSecret(secret.username, secret.password) for secret in stored}
 
     async def _reload(self) -> None:
-        snapshot, self._head = await self._store.load()
-        await asyncio.to_thread(snapshot.table.prepare)
-        self.live.replace(snapshot)
+        snapshot, self._head = await newest(self._store, self.live.current())
+        self._replace(snapshot)
         self._in_doubt = False
+
+    def _replace(self, after: Snapshot, changed: int | None = None) -> None:
+        """Answer by a snapshot from now on; `changed` is how much differs, where that is known."""
+        if changed is None or changed > _MUCH:
+            letting_go = asyncio.create_task(_let_go_of([self.live.current()]))
+            self._letting_go.add(letting_go)
+            letting_go.add_done_callback(self._letting_go.discard)
+        self.live.replace(after)
 
     def _wake(self) -> None:
         for event in self._listeners:
             event.set()
+
+
+async def _let_go_of(old: list[Snapshot]) -> None:
+    """Let go of a snapshot once whoever asked by it, and this task alone, has it no more."""
+    await asyncio.sleep(_LINGER_S)
+    await asyncio.to_thread(_freed, old)
+
+
+def _freed(old: list[Snapshot]) -> None:
+    # The root goes first: what then goes with each part is freed there, in little time. At once it
+    # would hold up every other thread for as long as it takes.
+    parts = old.pop().parts()
+    while parts:
+        parts.pop()
 
 
 def _undone(table: RoutingTable, since: Sequence[Change], revision: int) -> RoutingTable:

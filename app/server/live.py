@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
 
 from app.routing.change import Change, EntryChanges, Kind, Subject, parts_of
@@ -73,6 +74,10 @@ class Marks(Mapping[Subject, Mark]):
         """How many subjects have a mark."""
         return sum(len(marks) for marks in self._parts.values())
 
+    def leaves(self) -> Iterator[Mapping[str, Mark]]:
+        """The marks in the parts in which they are kept."""
+        return chain.from_iterable(marks.leaves() for marks in self._parts.values())
+
     def after(self, changes: Iterable[Change], revision: int, at: datetime) -> "Marks":
         """The marks once these changes are made."""
         after = dict(self._parts)
@@ -138,6 +143,11 @@ class Snapshot:
     def revision(self) -> int:
         """The head."""
         return self.table.revision
+
+    def parts(self) -> list[object]:
+        """Everything that it may hold millions of, part by part."""
+        entries = (self.table.entries_of(name).leaves() for name in self.table.entries)
+        return [*chain.from_iterable(entries), *self.marks.leaves()]
 
 
 class Live:

@@ -302,7 +302,7 @@ def _load(connection: Connection) -> tuple[Snapshot, Head]:
     at = heads.read(connection)
     with garbage.put_off():
         table, marks = routing_rows.read(connection, at.revision)
-    garbage.spare()
+        garbage.spare()
     return Snapshot(at.history, table, marks), at
 
 
