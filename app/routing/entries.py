@@ -116,6 +116,10 @@ class TableEntries(Shards[str, EntryHop]):
             self.known.noted = noted
         return noted
 
+    def prepare(self) -> None:
+        """Find out what every edit asks for; whoever makes a million entries does it there."""
+        self.known.noted = self.noted
+
     def first_key(self, hop: EntryHop) -> str:
         """The first key, by name, that has a next hop of `noted`. Raises KeyError for others.
 
@@ -381,7 +385,7 @@ def _counted(entries: TableEntries) -> dict[EntryHop, int]:
     hops: dict[int, EntryHop] = {}
     counts: Counter[int] = Counter()
     for leaf in entries.leaves():  # one call over a million would hold up every other thread
-        hops.update({id(hop): hop for hop in leaf.values()})
+        hops.update(zip(map(id, leaf.values()), leaf.values(), strict=True))
         counts.update(map(id, leaf.values()))
     counted: dict[EntryHop, int] = {}
     for number, count in counts.items():

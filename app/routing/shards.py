@@ -92,6 +92,21 @@ class Shards(Mapping[K, V]):
         made.root, made.length = builder.taken()
         return made
 
+    def alike(self, value: W) -> "Shards[K, W]":
+        """The same keys, each with this value: a tenth of the time that it takes to add them."""
+        made: Shards[K, W] = Shards()
+        if self.length:
+            is_one = self.root[0] is self.root[1]
+            branches = tuple(
+                (dict.fromkeys(branch[0], value),) * _FAN
+                if branch[0] is branch[1]
+                else tuple(dict.fromkeys(leaf, value) for leaf in branch)
+                for branch in (self.root[:1] if is_one else self.root)
+            )
+            made.root = branches * _FAN if is_one else branches
+            made.length = self.length
+        return made
+
     def differing(self, other: Mapping[K, V]) -> set[K]:
         """Keys, among them all whose values differ in the two: what they share is not looked at."""
         if not isinstance(other, Shards):
@@ -223,27 +238,6 @@ class Builder(Generic[K, V]):
                 return
             self._nodes, self._whole = list(_divided(self._whole, 0)), None
         self._add_nodes(keys, values)
-
-    def add_with(
-        self,
-        other: "Builder[K, W]",
-        keys: Collection[K],
-        values: Collection[V],
-        others: Collection[W],
-    ) -> None:
-        """Set values for keys, none of them None, and others for the same keys in another builder.
-
-        For millions that takes two thirds of the time that each alone would.
-        """
-        if not (self._flat and other._flat):  # noqa: SLF001  its own kind
-            self.add(keys, values)
-            other.add(keys, others)
-            return
-        mine, its = self._flat, other._flat  # noqa: SLF001
-        for key, value, another in zip(keys, values, others, strict=True):
-            place = hash(key) & 4095
-            mine[place][key] = value
-            its[place][key] = another
 
     def join(self, rows: Shards[K, V]) -> None:
         """Set all of these."""

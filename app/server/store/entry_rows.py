@@ -4,6 +4,7 @@ To make a row of SQLAlchemy of each would take ten times as long. What many entr
 hops and marks, becomes one value.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -41,24 +42,46 @@ def read(
     Raises:
         StorageDamaged: a row is none that we wrote.
     """
-    built: dict[str, tuple[Builder[str, EntryHop], Builder[str, Mark]]] = {
-        name: (Builder(), Builder()) for name in names
-    }
+    tables = {name: _Table() for name in names}
     hops, marks = _Hops(), _Marks()
     try:
         for rows in _slices(connection):
             for name, (keys, vias, *marked) in _by_table(rows):
-                of_entries, of_marks = built[name]
-                found = list(map(hops.__getitem__, vias))
-                of_entries.add_with(
-                    of_marks, keys, found, list(map(marks.__getitem__, zip(*marked, strict=True)))
-                )
+                tables[name].entries.add(keys, list(map(hops.__getitem__, vias)))
+                tables[name].mark(keys, list(map(marks.__getitem__, zip(*marked, strict=True))))
     except (ControlError, KeyError, ValueError) as wrong:
         raise StorageDamaged(_UNREADABLE) from wrong
-    return (
-        {name: TableEntries(each[0].made()) for name, each in built.items()},
-        {name: each[1].made() for name, each in built.items()},
-    )
+    found = {name: TableEntries(table.entries.made()) for name, table in tables.items()}
+    for each in found.values():
+        each.prepare()
+    return found, {name: table.marks(found[name]) for name, table in tables.items()}
+
+
+class _Table:
+    """A table that is being read. Most of a million entries were mostly made at once."""
+
+    def __init__(self) -> None:
+        self.entries: Builder[str, EntryHop] = Builder()
+        self._common: Mark | None = None
+        self._keys: list[str] = []
+        self._others: list[Mark] = []
+
+    def mark(self, keys: Sequence[str], marks: Sequence[Mark]) -> None:
+        """Note the marks of some entries."""
+        if self._common is None:
+            [(number, _)] = Counter(map(id, marks)).most_common(1)
+            self._common = next(mark for mark in marks if id(mark) == number)
+        common = self._common
+        if marks.count(common) < len(marks):
+            others = [(key, mark) for key, mark in zip(keys, marks, strict=True) if mark != common]
+            self._keys += (key for key, _ in others)
+            self._others += (mark for _, mark in others)
+
+    def marks(self, entries: TableEntries) -> Shards[str, Mark]:
+        """The marks of all entries."""
+        if self._common is None:
+            return Shards()
+        return entries.alike(self._common).after_all(self._keys, self._others)
 
 
 def page(connection: Connection, table: str, limit: int, after: str) -> tuple[EntryRow, ...]:

@@ -119,3 +119,19 @@ def test_a_few_rows_are_one_leaf() -> None:
     assert shards.after({}) is shards
     assert Shards.of(shards) is shards
     assert repr(Shards({1: 2})) == "Shards({1: 2})"
+
+
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 20_000, FULL])
+def test_keys_are_given_one_value_where_they_are(count: int) -> None:
+    shards: Shards[int, int] = Shards()
+    for number in range(count):
+        if number % 100 == 0:
+            shards = shards.after(dict.fromkeys(range(number, min(count, number + 100)), 1))
+    alike = shards.alike(7)
+    assert_is(alike, dict.fromkeys(range(count), 7))
+    assert_is(shards, dict.fromkeys(range(count), 1))
+    step: dict[int, int | None] = {5: None, FULL + 5: 3}
+    assert_is(alike.after(step), changed(dict.fromkeys(range(count), 7), step))
+    grown = alike.after(dict.fromkeys(range(count, count + 1_000), 2))
+    assert len(grown) == count + 1_000
+    assert_is(alike, dict.fromkeys(range(count), 7))
