@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Text, cast, select
+from sqlalchemy import ColumnElement, Connection, and_, case, literal_column, select
 
 from app.routing.entries import TableEntries
 from app.routing.errors import ControlError
@@ -26,8 +26,9 @@ _MOST_KNOWN = 100_000
 
 _UNREADABLE = "an entry of a table cannot be read"
 
-_Row: TypeAlias = tuple[str, str, str, int, str, str]
-"""Table, key, next hop, and the mark: revision, when made, when changed."""
+_MARK = "revision || '|' || created_at || '|' || updated_at"
+_Row: TypeAlias = tuple[str, str, str, str | None]
+"""Table, key, next hop, and the mark as a text; None is the common one."""
 
 
 def read(
@@ -43,12 +44,13 @@ def read(
         StorageDamaged: a row is none that we wrote.
     """
     tables = {name: _Table() for name in names}
-    hops, marks = _Hops(), _Marks()
+    common = _common_mark(connection)
+    hops, marks = _Hops(), _Marks(common)
     try:
-        for rows in _slices(connection):
-            for name, (keys, vias, *marked) in _by_table(rows):
-                tables[name].entries.add(keys, list(map(hops.__getitem__, vias)))
-                tables[name].mark(keys, list(map(marks.__getitem__, zip(*marked, strict=True))))
+        for rows in _slices(connection, _mark_unless(common)):
+            for name, (keys, vias, marked) in _by_table(rows):
+                tables[name].entries.add(keys, map(hops.__getitem__, vias))
+                tables[name].mark(keys, list(map(marks.__getitem__, marked)))
     except (ControlError, KeyError, ValueError) as wrong:
         raise StorageDamaged(_UNREADABLE) from wrong
     found = {name: TableEntries(table.entries.made()) for name, table in tables.items()}
@@ -116,16 +118,17 @@ class _Hops(dict[str, EntryHop]):
         return hop
 
 
-class _Marks(dict[tuple[int, str, str], Mark]):
-    def __init__(self) -> None:
+class _Marks(dict[str | None, Mark]):
+    def __init__(self, common: str | None) -> None:
         self._moments: dict[str, datetime] = {}
+        self._common = common
 
-    def __missing__(self, row: tuple[int, str, str]) -> Mark:
-        revision, created, updated = row
+    def __missing__(self, row: str | None) -> Mark:
         if len(self) >= _MOST_KNOWN:
             self.clear()
             self._moments.clear()
-        mark = self[row] = Mark(revision, self._moment(created), self._moment(updated))
+        revision, created, updated = (row or self._common or "").split("|")
+        mark = self[row] = Mark(int(revision), self._moment(created), self._moment(updated))
         return mark
 
     def _moment(self, text: str) -> datetime:
@@ -137,19 +140,12 @@ class _Marks(dict[tuple[int, str, str], Mark]):
         return found
 
 
-def _slices(connection: Connection) -> Iterator[Sequence[_Row]]:
+def _slices(connection: Connection, mark: ColumnElement[Any]) -> Iterator[Sequence[_Row]]:
     """All rows, as many at a time as are worked on at once."""
-    columns, is_postgresql = entries.c, connection.dialect.name == "postgresql"
-    moments = (columns.created_at, columns.updated_at)
-    query = select(
-        columns.table_name,
-        columns.key,
-        columns.via,
-        columns.revision,
-        *(cast(each, Text) if is_postgresql else each for each in moments),
-    )
+    columns = entries.c
+    query = select(columns.table_name, columns.key, columns.via, mark)
     # PostgreSQL would send all rows at once to a cursor without a name.
-    named = {"name": "entries"} if is_postgresql else {}
+    named = {"name": "entries"} if connection.dialect.name == "postgresql" else {}
     cursor = connection.connection.cursor(**named)
     try:
         cursor.execute(str(query.compile(connection.engine)))
@@ -157,6 +153,37 @@ def _slices(connection: Connection) -> Iterator[Sequence[_Row]]:
             yield rows
     finally:
         cursor.close()
+
+
+def _common_mark(connection: Connection) -> str | None:
+    """The mark of most entries, as far as the first ones say; None where there are none."""
+    mark: ColumnElement[str] = literal_column(_MARK)
+    query = select(mark).select_from(entries).limit(1_000)
+    found = Counter(connection.execute(query).scalars()).most_common(1)
+    return found[0][0] if found else None
+
+
+def _moment_text(text: str) -> str:
+    """The text, which is a moment. Raises ValueError."""
+    datetime.fromisoformat(text)
+    return text
+
+
+def _mark_unless(common: str | None) -> ColumnElement[Any]:
+    """The mark as a text, but NULL for the common one: no object is made for each of those."""
+    mark: ColumnElement[Any] = literal_column(_MARK)
+    if common is None:
+        return mark
+    revision, *moments = common.split("|")
+    columns = entries.c
+    same = and_(
+        columns.revision == literal_column(str(int(revision))),
+        *(
+            column == literal_column(f"'{_moment_text(text)}'")
+            for column, text in zip((columns.created_at, columns.updated_at), moments, strict=True)
+        ),
+    )
+    return case((same, None), else_=mark)
 
 
 def _by_table(rows: Sequence[_Row]) -> Iterator[tuple[str, Sequence[tuple[Any, ...]]]]:
