@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.server.api import gathering, import_jobs, uploads
 from tests.http.samples import TABLE, bearer, head, made, pointers, shop
 
 pytestmark = pytest.mark.anyio
@@ -346,6 +347,47 @@ async def test_an_import_need_not_be_waited_for(shop_api: httpx.AsyncClient) -> 
     assert (told["problem"]["code"], told["problem"]["deletes"]) == ("too-many-deletes", 1)
     assert (await shop_api.get("/v1/imports/none")).status_code == 404
     assert (await send(shop_api, "no\n", Prefer="respond-async")).status_code == 422
+
+
+async def test_a_file_is_bounded_and_not_waited_for_for_ever(
+    shop_api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOAD", 100)
+    answer = await send(shop_api, line("a.example") * 9)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
+    assert answer.headers["Connection"] == "close"
+    monkeypatch.setattr(uploads, "IDLE_LIMIT_S", 0.05)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield line("a.example").encode()
+        await asyncio.sleep(20)
+
+    answer = await send(shop_api, stuck())
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert await entries(shop_api) == {}
+
+
+async def test_a_file_of_more_entries_than_there_may_be_is_not_read_on(
+    shop_api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "MAX_ENTRIES", 3)
+    rows = "".join(f"d{number}.example,mx\n" for number in range(4))
+    answer = await send(shop_api, rows, form="text/csv")
+    assert (answer.status_code, answer.json()["code"]) == (409, "limit-reached")
+    assert await entries(shop_api) == {}
+
+
+async def test_of_imports_that_have_ended_the_oldest_are_forgotten(
+    shop_api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_jobs, "KEPT", 2)
+    places = []
+    for letter in "abc":
+        answer = await send(shop_api, line(f"{letter}.example"), Prefer="respond-async")
+        places.append(answer.headers["Location"])
+        await ended(shop_api, places[-1])
+    assert [(await shop_api.get(place)).status_code for place in places] == [404, 200, 200]
+    assert len(await entries(shop_api)) == 3
 
 
 async def test_two_imports_and_a_hundred_edits_each_land_whole(shop_api: httpx.AsyncClient) -> None:
