@@ -224,6 +224,20 @@ class Builder(Generic[K, V]):
         self._own: set[int] = set()
         """The ids of the leaves, in lists of `_nodes`, that are nobody else's."""
 
+    @classmethod
+    def of_leaves(cls, leaves: Sequence[dict[K, V]]) -> "Builder[K, V]":
+        """A builder that takes over 4096 leaves, as whoever filed them lets go of them.
+
+        They are filed by the lower twelve bits of the hashes of their keys.
+        """
+        builder = cls()
+        if sum(map(len, leaves)) >= _MANY:
+            builder._whole, builder._flat = None, list(leaves)
+        else:
+            for leaf in filter(None, leaves):
+                builder.add(leaf.keys(), leaf.values())
+        return builder
+
     def add(self, keys: Collection[K], values: Iterable[V | None]) -> None:
         """Set the n-th value for the n-th key; None removes a key."""
         self._added += len(keys)
@@ -236,6 +250,7 @@ class Builder(Generic[K, V]):
             if len(self._whole) + len(keys) <= _MOST:
                 self._add_whole(self._whole, keys, values)
                 return
+            self._length = len(self._whole)
             self._nodes, self._whole = list(_divided(self._whole, 0)), None
         self._add_nodes(keys, values)
 

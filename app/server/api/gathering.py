@@ -121,11 +121,8 @@ class Gathering:
 
     def entries(self) -> TableEntries:
         """The entries; then this is at its end."""
-        builder: Builder[str, EntryHop] = Builder()
-        for leaf in filter(None, self._leaves):
-            builder.add(leaf.keys(), leaf.values())
-            leaf.clear()  # so that nothing is there twice
-        return TableEntries(builder.made())
+        leaves, self._leaves = self._leaves, ()
+        return TableEntries(Builder.of_leaves(leaves).made())
 
     def _take(self, number: int, text: str, split: Split) -> None:
         member = ""

@@ -135,3 +135,16 @@ def test_keys_are_given_one_value_where_they_are(count: int) -> None:
     grown = alike.after(dict.fromkeys(range(count, count + 1_000), 2))
     assert len(grown) == count + 1_000
     assert_is(alike, dict.fromkeys(range(count), 7))
+
+
+@pytest.mark.parametrize("count", [0, 1, 300, 20_000])
+def test_leaves_that_somebody_filed_are_taken_over(count: int) -> None:
+    leaves: list[dict[str, int]] = [{} for _ in range(4096)]
+    for number in range(count):
+        key = f"key{number}"
+        leaves[hash(key) & 4095][key] = number
+    rows = Builder.of_leaves(leaves).made()
+    assert len(rows) == count
+    assert dict(rows.items()) == {f"key{number}": number for number in range(count)}
+    assert rows.after({"key0": None, "new": 1}).get("new") == 1
+    assert all(rows[f"key{number}"] == number for number in range(count))
