@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from app import garbage
 from app.routing.entries import TableEntries
 from app.routing.errors import Fault, LimitReached, Refused
 from app.routing.next_hop import EntryHop, parse_entry_hop
@@ -22,6 +23,8 @@ MAX_ERRORS = 100
 
 _KEPT_HOPS = 50_000
 _LEAVES = 4096
+_MANY = 10_000
+"""Entries that no collection should look through."""
 
 Judge = Callable[[EntryHop], Fault | None]
 """What is wrong with a next hop in this routing, however it is spelt; None for nothing."""
@@ -122,6 +125,8 @@ class Gathering:
     def entries(self) -> TableEntries:
         """The entries; then this is at its end."""
         leaves, self._leaves = self._leaves, ()
+        if sum(map(len, leaves)) >= _MANY:
+            garbage.spare()
         return TableEntries(Builder.of_leaves(leaves).made())
 
     def _take(self, number: int, text: str, split: Split) -> None:
