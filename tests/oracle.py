@@ -91,20 +91,29 @@ class Routing:
 
     # --- questions -------------------------------------------------------------------------------
 
-    def resolve(self, letter: Letter, chance: Chance) -> Document:
-        """Where an envelope goes: outcome, rule, and for a relay by what and to whom; the trace."""
+    def in_order(self) -> list["Tried"]:
+        """The enabled rules as they are tried, ready to be asked."""
+        rules = sorted(self.rules.values(), key=lambda r: (r["priority"], r["name"]))
+        return [Tried(rule, *conditions(rule["match"])) for rule in rules if rule["enabled"]]
+
+    def resolve(
+        self, letter: Letter, chance: Chance, rules: list["Tried"] | None = None
+    ) -> Document:
+        """Where an envelope goes: outcome, rule, and for a relay by what and to whom; the trace.
+
+        Whoever asks often gives the rules `in_order`.
+        """
+        asked = folded(letter)
         trace: list[tuple[str, str | None]] = []
-        for rule in sorted(self.rules.values(), key=lambda r: (r["priority"], r["name"])):
-            if not rule["enabled"]:
-                continue
-            because = first_failing(rule["match"], letter)
-            via = None
-            if because is None and rule["action"]["kind"] == "relay":
-                via = self._next_hop(rule["action"]["via"], letter)
+        for tried in self.in_order() if rules is None else rules:
+            because = tried.first_failing(asked)
+            via, action = None, tried.rule["action"]
+            if because is None and action["kind"] == "relay":
+                via = self._next_hop(action["via"], asked)
                 because = None if via is not None else "table"
-            trace.append((rule["name"], because))
+            trace.append((tried.rule["name"], because))
             if because is None:
-                return self._decided(rule, via, letter, chance) | {"trace": trace}
+                return self._decided(tried.rule, via, letter, chance) | {"trace": trace}
         return {"outcome": "unrouted", "trace": trace}
 
     def _next_hop(self, via: str, letter: Letter) -> str | None:
@@ -112,7 +121,7 @@ class Routing:
             return via
         name = via.removeprefix("table:")
         kind = self.tables[name]["key"]
-        keys = [lower(letter.auth_user)] if kind == "auth-user" else mail_keys(kind, letter)
+        keys = [letter.auth_user] if kind == "auth-user" else mail_keys(kind, letter)
         for key in keys:
             if key in self.entries[name]:
                 return self.entries[name][key]
@@ -184,7 +193,7 @@ def smooth(weights: list[int], turn: int) -> int:
 
 def mail_keys(kind: str, letter: Letter) -> list[str]:
     side, _, only_domain = kind.partition("-")
-    address = (letter.sender if side == "sender" else letter.recipient).lower()
+    address = letter.sender if side == "sender" else letter.recipient
     domain = address.rpartition("@")[2]
     keys = [] if only_domain else [address]
     if address and not domain.startswith("["):
@@ -203,22 +212,50 @@ def mail_from(wanted: str | None, letter: Letter) -> str:
     return local + wanted if wanted.startswith("@") else wanted
 
 
-def lower(text: str | None) -> str | None:
-    return None if text is None else text.lower()
+def folded(letter: Letter) -> Letter:
+    """The envelope as it is compared: in lower case."""
+    return Letter(
+        letter.sender.lower(),
+        letter.recipient.lower(),
+        letter.client,
+        None if letter.auth_user is None else letter.auth_user.lower(),
+        None if letter.helo is None else letter.helo.lower(),
+        letter.tag.lower(),
+    )
 
 
-def first_failing(match: Document, letter: Letter) -> str | None:
-    """The first condition that says no; None: the envelope is meant."""
+Patterns = list[tuple[str, list[str]]]
+"""Conditions with their patterns, in the order in which they are asked."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A rule with its conditions."""
+
+    rule: Document
+    asked: Patterns
+    refused: Patterns
+
+    def first_failing(self, letter: Letter) -> str | None:
+        """The first condition that says no; None: the envelope is meant."""
+        for name, patterns in self.asked:
+            if not any(holds(name, pattern, letter) for pattern in patterns):
+                return name
+        for name, patterns in self.refused:
+            if any(holds(name, pattern, letter) for pattern in patterns):
+                return f"not.{name}"
+        return None
+
+
+def conditions(match: Document) -> tuple[Patterns, Patterns]:
+    """What must hold, and what must not."""
     refused = match.get("not", {})
     asked = {name: patterns for name, patterns in match.items() if name != "not"}
     asked.setdefault("clients", ["any"] if "auth_users" in asked else ["local"])
-    for name in CONDITIONS:
-        if name in asked and not any(holds(name, pattern, letter) for pattern in asked[name]):
-            return name
-    for name in CONDITIONS:
-        if name in refused and any(holds(name, pattern, letter) for pattern in refused[name]):
-            return f"not.{name}"
-    return None
+    return (
+        [(name, asked[name]) for name in CONDITIONS if name in asked],
+        [(name, refused[name]) for name in CONDITIONS if name in refused],
+    )
 
 
 def holds(name: str, pattern: str, letter: Letter) -> bool:
@@ -226,13 +263,12 @@ def holds(name: str, pattern: str, letter: Letter) -> bool:
     if name == "clients":
         return client_holds(pattern, letter.client)
     if name == "auth_users":
-        return letter.auth_user is not None and pattern in {"*", lower(letter.auth_user)}
+        return letter.auth_user is not None and pattern in {"*", letter.auth_user}
     if name == "tags":
-        return pattern == letter.tag.lower()
+        return pattern == letter.tag
     if name == "helos":
-        return domain_holds(pattern, (letter.helo or "").lower())
-    address = letter.sender if name == "senders" else letter.recipient
-    return mail_holds(pattern, address.lower())
+        return domain_holds(pattern, letter.helo or "")
+    return mail_holds(pattern, letter.sender if name == "senders" else letter.recipient)
 
 
 def mail_holds(pattern: str, address: str) -> bool:
