@@ -6,7 +6,6 @@ local part is kept as it was written for the next hop, which may tell Joe from j
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from app.routing.errors import Refused
@@ -114,10 +113,8 @@ _ORDINARY = re.compile(
     r"([A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,63})@([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})"
 )
 """Most addresses, if no two dots and no dot and '@' stand together and no dot ends it."""
-_REMEMBERED = 8192
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def parse_mail_address(text: str) -> MailAddress:
     """An envelope address that an MTA would take at MAIL or RCPT; "" is the null sender.
 

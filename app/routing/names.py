@@ -8,7 +8,6 @@ repaired. What libc would read as an address but is no plain dotted quad is refu
 import ipaddress
 import re
 from contextlib import suppress
-from functools import lru_cache
 
 import idna
 
@@ -245,12 +244,24 @@ def keys_of(text: str) -> tuple[str, ...]:
     return (text, *keys_of_domain(domain)) if at else keys_of_domain(domain)
 
 
-@lru_cache(maxsize=16_384)
+_MOST_KNOWN = 32_768
+_known: dict[str, tuple[str, ...]] = {}
+
+
 def keys_of_domain(domain: str) -> tuple[str, ...]:
-    """As `keys_of`, of a domain or a pattern of domains."""
+    """As `keys_of`, of a domain or a pattern of domains; remembered for those asked about of late.
+
+    All are forgotten at once when they become too many: to keep them by their age would cost those
+    that are new more than it saves those that are not.
+    """
+    known = _known.get(domain)
+    if known is not None:
+        return known
     keys = [domain]
     dot = domain.find(".", 2 if domain.startswith("*.") else 0)
     while dot >= 0:
         keys.append("*" + domain[dot:])
         dot = domain.find(".", dot + 1)
-    return tuple(keys)
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    return _known.setdefault(domain, tuple(keys))

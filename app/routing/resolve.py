@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.routing.conditions import AnyCondition
 from app.routing.envelope import Envelope, MailAddress
 from app.routing.mx import MX_PORT
 from app.routing.next_hop import EntryHop, ViaMap, ViaMx, ViaTable
@@ -110,16 +111,26 @@ def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
     walked: Walked | None = None
     least = -1
     for bucket in table.index.met_by(envelope):
-        for place, rule in bucket:
+        for place, rule, others, refused in bucket:
             if walked is not None and place >= least:
                 break
-            if rule.match.first_failing(envelope) is not None:
+            if not _is_met(envelope, others, refused):
                 continue
             hop = _leads_to(table, rule, envelope)
             if hop is not None or isinstance(rule.action, Reject):
                 walked, least = (rule, hop), place
                 break
     return walked
+
+
+Conditions = tuple[AnyCondition, ...]
+
+
+def _is_met(envelope: Envelope, asked: Conditions, refused: Conditions) -> bool:
+    for condition in asked:
+        if not condition.holds(envelope):
+            return False
+    return not (refused and any(condition.holds(envelope) for condition in refused))
 
 
 def _traced(table: RoutingTable, envelope: Envelope, trace: list[Step]) -> Walked | None:

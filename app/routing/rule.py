@@ -21,6 +21,10 @@ _MESSAGE = re.compile(r"[ -~]{1,200}")
 _PKI_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
 
 
+_ANYBODY = Clients(any=True)
+_LOCAL = Clients(local=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """Conditions of which all must hold, and conditions of which none may.
@@ -57,7 +61,7 @@ class Match:
         if isinstance(given, Clients):
             return given
         logged_in = isinstance(self.positive("auth_users"), AuthUsers)
-        return Clients(any=True) if logged_in else Clients(local=True)
+        return _ANYBODY if logged_in else _LOCAL
 
     def first_failing(self, envelope: Envelope) -> str | None:
         """The name of the first condition that says no (`not.NAME` for one that must not hold).

@@ -15,8 +15,11 @@ from app.routing.envelope import Envelope
 from app.routing.names import IPAddress
 from app.routing.rule import Rule
 
-Bucket = tuple[tuple[int, Rule], ...]
-"""Rules found under one key, each with how many are tried before it; in the order tried."""
+Filed = tuple[int, Rule, tuple[AnyCondition, ...], tuple[AnyCondition, ...]]
+"""How many rules are tried before it, a rule, and what else must and must not hold of whoever found
+it."""
+Bucket = tuple[Filed, ...]
+"""Rules found under one key, in the order tried."""
 
 _Network = tuple[int, int, int]
 """Version, how many bits of an address are not looked at, and the others."""
@@ -112,30 +115,36 @@ def _filed(rules: tuple[Rule, ...]) -> dict[_Key, Bucket]:
     for rule in rules:
         for condition in rule.match.required:
             crowds.update(_keys(condition))
-    buckets: defaultdict[_Key, list[tuple[int, Rule]]] = defaultdict(list)
+    buckets: defaultdict[_Key, list[Filed]] = defaultdict(list)
     for place, rule in enumerate(rules):
-        for key in _most_selective(rule, crowds):
-            buckets[key].append((place, rule))
+        keys, others = _most_selective(rule, crowds)
+        filed = (place, rule, others, rule.match.none_of)
+        for key in keys:
+            buckets[key].append(filed)
     return {key: tuple(bucket) for key, bucket in buckets.items()}
 
 
-def _most_selective(rule: Rule, crowds: Counter[_Key]) -> Iterable[_Key]:
-    """The keys of the condition whose fullest bucket would be the least full."""
+def _most_selective(
+    rule: Rule, crowds: Counter[_Key]
+) -> tuple[Iterable[_Key], tuple[AnyCondition, ...]]:
+    """The keys of the condition whose fullest bucket is the least full, and the other ones."""
     best: Iterable[_Key] = (_ANY,)
+    chosen: AnyCondition | None = None
     least = (inf, 0)
-    for condition in reversed(rule.match.required):
+    asked = rule.match.required
+    for condition in reversed(asked):
         keys = _keys(condition)
         crowd = (max(map(crowds.__getitem__, keys), default=0), len(keys))
         if keys and crowd < least:
-            best, least = keys, crowd
-    return best
+            best, chosen, least = keys, condition, crowd
+    return best, tuple(c for c in asked if c is not chosen and not takes_all(c))
 
 
 def _keys(condition: AnyCondition) -> list[_Key]:
     """One for each pattern; none where every envelope meets the condition."""
     if not isinstance(condition, Clients):
         return [(condition.name, text) for text in condition.index]
-    if condition.any:
+    if takes_all(condition):
         return []
     keys: list[_Key] = [_LOCAL] if condition.local else []
     for network in set(condition.networks):
@@ -143,3 +152,8 @@ def _keys(condition: AnyCondition) -> list[_Key]:
         bits = int(network.network_address) >> shift
         keys.append((condition.name, (network.version, shift, bits)))
     return keys
+
+
+def takes_all(condition: AnyCondition) -> bool:
+    """Whether every envelope meets a condition, in that word."""
+    return isinstance(condition, Clients) and condition.any

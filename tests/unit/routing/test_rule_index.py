@@ -19,7 +19,7 @@ MANY = 500
 
 
 def met(table: RoutingTable, letter: Envelope) -> list[str]:
-    return [rule.name for bucket in table.index.met_by(letter) for _, rule in bucket]
+    return [rule.name for bucket in table.index.met_by(letter) for _, rule, *_ in bucket]
 
 
 def rules(*matches: Document) -> RoutingTable:
@@ -34,10 +34,11 @@ def test_every_rule_that_matches_is_met_and_each_bucket_is_in_order(
 ) -> None:
     buckets = table.index.met_by(letter)
     matching = {rule.name for rule in table.ordered if rule.match.first_failing(letter) is None}
-    assert matching <= {rule.name for bucket in buckets for _, rule in bucket}
+    assert matching <= {rule.name for bucket in buckets for _, rule, *_ in bucket}
     for bucket in buckets:
-        assert [place for place, _ in bucket] == sorted({place for place, _ in bucket})
-        assert all(table.ordered[place] is rule for place, rule in bucket)
+        places = [place for place, *_ in bucket]
+        assert places == sorted(set(places))
+        assert [rule for _, rule, *_ in bucket] == [table.ordered[place] for place in places]
 
 
 @pytest.mark.parametrize(
