@@ -14,7 +14,7 @@ import uvicorn
 
 from app import __version__
 from app.observe import Metrics, event, failure, start_log
-from app.server.api.app import create_app
+from app.server.api.app import served
 from app.server.api.services import Options, Services
 from app.server.api.token_book import TokenBook
 from app.server.confirmed import Confirmed
@@ -80,7 +80,7 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 
 async def _serve(settings: ServerSettings, config: uvicorn.Config, listener: socket.socket) -> None:
     async with open_services(settings) as services:
-        config.app = create_app(services)
+        config.app = served(services)
         server = _Server(config, services.pushes.close)
         loops = asyncio.create_task(_loops(services, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.server.api.app import create_app
+from app.server.api.app import served
 from app.server.api.services import Services
 from app.server.main import open_services
 from app.settings import ServerSettings
@@ -75,7 +75,7 @@ def admin_token(services: Services, settings: ServerSettings) -> str:
 async def api(services: Services, admin_token: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose token may do everything."""
     headers = {"Authorization": f"Bearer {admin_token}"}
-    transport = httpx.ASGITransport(app=create_app(services))
+    transport = httpx.ASGITransport(app=served(services))
     async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
         yield client
 
@@ -99,7 +99,7 @@ async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[F
     settings = ServerSettings(state_dir=state_dir)
     async with open_services(settings) as services:
         headers = {"Authorization": f"Bearer {settings.token_path.read_text().strip()}"}
-        transport = httpx.ASGITransport(app=create_app(services))
+        transport = httpx.ASGITransport(app=served(services))
         async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as api:
             await furnish(api)
             yield Furnished(api, services)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.server.api.app import create_app
+from app.server.api.app import served
 from app.server.api.line_stream import MAX_LINE
 from app.server.api.schemas.many import MAX_QUESTIONS
 from app.server.main import open_services
@@ -90,6 +90,7 @@ async def test_a_brief_answer_is_outcome_rule_and_url(api: httpx.AsyncClient) ->
         ({"envelopes": {}}, [("body", "/envelopes", "bad-type")]),
         ({"envelopes": [{}], "other": 1}, [("body", "", "unknown-member")]),
         ([], [("body", "", "bad-type")]),
+        (None, [("body", "", "bad-type")]),
     ],
 )
 async def test_what_is_no_batch_is_refused_whole(
@@ -98,6 +99,11 @@ async def test_what_is_no_batch_is_refused_whole(
     answer = await api.post(BATCH, json=body)
     assert answer.status_code == 422
     assert pointers(answer) == found
+
+
+async def test_no_body_is_no_batch(api: httpx.AsyncClient) -> None:
+    answer = await api.post(BATCH)
+    assert (answer.status_code, pointers(answer)) == (422, [("body", "", "bad-type")])
 
 
 async def test_other_types_and_parameters_are_refused(api: httpx.AsyncClient) -> None:
@@ -143,7 +149,7 @@ async def over_mx(settings: ServerSettings) -> AsyncIterator[tuple[httpx.AsyncCl
         chosen = settings.model_copy(update={"dns_servers": (("127.0.0.1", names.port),)})
         async with open_services(chosen) as services:
             token = chosen.token_path.read_text().strip()
-            transport = httpx.ASGITransport(app=create_app(services))
+            transport = httpx.ASGITransport(app=served(services))
             headers = {"Authorization": f"Bearer {token}"}
             async with httpx.AsyncClient(
                 transport=transport, base_url=BASE, headers=headers

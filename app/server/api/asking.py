@@ -134,6 +134,11 @@ class Draws:
 
     def _draw(self, name: str) -> Draw:
         if self._number is None:
-            return Draw(self._live.next_turn(name), _CHANCE.random())
+            return next_draw(self._live, name)
         digest = blake2b(self._number.to_bytes(8), digest_size=8).digest()
         return Draw(self._number, (int.from_bytes(digest) >> 11) / 2**53)
+
+
+def next_draw(live: Live, name: str) -> Draw:
+    """The next turn of a map and a new chance, as a message would see them."""
+    return Draw(live.next_turn(name), _CHANCE.random())

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from secrets import token_hex
 from time import monotonic
 
@@ -24,7 +24,7 @@ from app.server.api.strict_json import parse_json
 
 MAX_BODY = 1 << 20
 _BIG = 1 << 16
-_BODY_LIMIT_S = 60.0
+BODY_LIMIT_S = 60.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NO_ROUTE = "none"
 IS_HEAD = "relaymap.head"
@@ -44,7 +44,7 @@ class Numbered:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
+        request_id = given if is_request_id(given) else token_hex(8)
         marker = REQUEST_ID.set(request_id)
         began, status = monotonic(), 0
 
@@ -75,6 +75,11 @@ class Numbered:
         self._metrics.http_request_seconds.observe(seconds)
 
 
+def is_request_id(text: str) -> bool:
+    """Whether an id that a client gave a request is one that we answer with."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def log_unforeseen(error: Exception) -> None:
     """Say where it happened; the message of an error may quote what was sent, a password too."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -91,19 +96,22 @@ class HostChecked:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).getlist("host")):
+        hosts = Headers(scope=scope).getlist("host") if scope["type"] == "http" else None
+        if hosts is not None and not is_ours(hosts, self._allowed):
             refusal = BadHost("the Host header is none of the names that this server answers to")
             await problem_of(refusal).response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_ours(self, hosts: Sequence[str]) -> bool:
-        if len(hosts) != 1:
-            return False
-        name, colon, port = hosts[0].lower().rpartition(":")
-        if not colon or port.endswith("]"):  # no port: a name, or an IPv6 address in brackets
-            return hosts[0].lower() in self._allowed
-        return name in self._allowed and port.isdigit()
+
+def is_ours(hosts: Sequence[str], allowed: Collection[str]) -> bool:
+    """Whether the Host headers of a request are one, and name us."""
+    if len(hosts) != 1:
+        return False
+    name, colon, port = hosts[0].lower().rpartition(":")
+    if not colon or port.endswith("]"):  # no port: a name, or an IPv6 address in brackets
+        return hosts[0].lower() in allowed
+    return name in allowed and port.isdigit()
 
 
 class HeadAsGet:
@@ -189,10 +197,10 @@ async def _read(headers: Headers, receive: Receive) -> bytes:
     if int(headers.get("content-length") or 0) > MAX_BODY:
         raise _too_large()
     try:
-        async with asyncio.timeout(_BODY_LIMIT_S):
+        async with asyncio.timeout(BODY_LIMIT_S):
             return await _received(receive)
     except TimeoutError:
-        slow = f"the body did not come within {_BODY_LIMIT_S:g} s"
+        slow = f"the body did not come within {BODY_LIMIT_S:g} s"
         raise EdgeError(slow, headers={"Connection": "close"}) from None
 
 

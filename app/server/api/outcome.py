@@ -33,7 +33,12 @@ _OUTCOMES: dict[type[Resolution], Outcome] = {
 
 def outcome_of(found: Resolution) -> Outcome:
     """The outcome that a resolution is."""
-    return _OUTCOMES[type(found)]
+    return outcome_of_kind(type(found))
+
+
+def outcome_of_kind(kind: type[Resolution]) -> Outcome:
+    """The outcome that resolutions of a kind are."""
+    return _OUTCOMES[kind]
 
 
 def because_of(found: Resolution) -> str | None:

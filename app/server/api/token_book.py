@@ -72,15 +72,11 @@ class TokenBook:
         """The row of a token; None alike for one that is malformed, unknown, revoked or expired."""
         if not _TOKEN.fullmatch(token):
             return None
-        digest = token_digest(token)
-        row, read_at = self._rows.get(digest, (None, 0.0))
-        if row is None or monotonic() - read_at > _FRESH_S:
-            row = await self._read(digest)
-        now = self._now()
-        if row is None or (row.expires_at is not None and row.expires_at <= now):
-            return None
-        self._used[row.id] = now
-        return row
+        return self._in_force(self._remembered(token) or await self._read(token_digest(token)))
+
+    def known(self, token: str) -> TokenRow | None:
+        """As `find`, of what is remembered alone: None says nothing about the token."""
+        return self._in_force(self._remembered(token)) if _TOKEN.fullmatch(token) else None
 
     def forget(self) -> None:
         """Read every token anew: one was deleted or changed."""
@@ -98,6 +94,17 @@ class TokenBook:
             await self._read(digest)
         for token, at in used.items():
             await self._store.touch_token(token, at)
+
+    def _remembered(self, token: str) -> TokenRow | None:
+        row, read_at = self._rows.get(token_digest(token), (None, 0.0))
+        return None if row is None or monotonic() - read_at > _FRESH_S else row
+
+    def _in_force(self, row: TokenRow | None) -> TokenRow | None:
+        now = self._now()
+        if row is None or (row.expires_at is not None and row.expires_at <= now):
+            return None
+        self._used[row.id] = now
+        return row
 
     async def _read(self, digest: str) -> TokenRow | None:
         while True:

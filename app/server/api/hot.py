@@ -1,0 +1,468 @@
+"""The busiest questions, answered before the framework sees them: all that is done for speed alone.
+
+Only a wholly ordinary request is answered here: a known token, plain headers, a body of the usual
+members in their right types. Whatever else comes, and every error, goes on to the application with
+the body as it came, so that nothing is said here that is not said there; tests hold the two to the
+same octets.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from random import Random
+from time import monotonic, perf_counter
+from typing import Final
+
+import msgspec
+from fastapi.routing import APIRoute
+from prometheus_client import Counter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.routing.conditions import parse_tag
+from app.routing.envelope import Envelope, parse_client, parse_helo, parse_mail_address
+from app.routing.errors import Refused
+from app.routing.names import parse_user
+from app.routing.resolve import brief, resolve
+from app.routing.route import Candidate, Draw, MxNeeded, Route
+from app.routing.routing_table import RoutingTable, StateKey
+from app.server.api.asking import next_draw
+from app.server.api.auth import Scope as TokenScope
+from app.server.api.gate import (
+    BODY_LIMIT_S,
+    MAX_BODY,
+    Numbered,
+    is_ours,
+    is_request_id,
+    log_unforeseen,
+)
+from app.server.api.line_stream import Line
+from app.server.api.many import SLICE_S, Asked, Inquiry
+from app.server.api.outcome import Outcome, outcome_of, outcome_of_kind
+from app.server.api.parameters import LONGEST
+from app.server.api.routes import resolve as single
+from app.server.api.routes import resolve_batch as batch
+from app.server.api.schemas.many import MAX_QUESTIONS, Fields
+from app.server.api.schemas.question import LONGEST_ADDRESS, CandidateOut, ResolutionOut
+from app.server.api.services import Services
+
+_BEARER: Final = b"Bearer "
+_NEEDED = TokenScope.RESOLVE.value
+_JSON: Final = b"application/json"
+_NDJSON = batch.NDJSON.encode()
+_KNOWN_CODINGS = frozenset({b"content-encoding", b"expect"})
+_ANY_ANSWER = frozenset({None, b"*/*", _JSON})
+_FIELDS = {b"": Fields.FULL, b"fields=full": Fields.FULL, b"fields=brief": Fields.BRIEF}
+_NONE_DOWN: frozenset[StateKey] = frozenset()
+_LATE: Message = {"type": "late"}
+_LONGEST_CLIENT = 64
+_MOST_HOSTS = 64
+_MOST_SPELT = 65_536
+_IDS = Random()  # noqa: S311  an id tells requests apart, and is no secret
+
+
+def _route_of(routes: Sequence[object]) -> APIRoute:
+    """The one of a file's routes that is a POST."""
+    (found,) = (each for each in routes if isinstance(each, APIRoute) and each.methods == {"POST"})
+    return found
+
+
+_SINGLE = _route_of(single.router.routes)
+_BATCH = _route_of(batch.router.routes)
+
+
+class Asks(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The ordinary members of a question: texts, all of them."""
+
+    recipient: str
+    sender: str | msgspec.UnsetType = msgspec.UNSET
+    client: str | msgspec.UnsetType = msgspec.UNSET
+    auth_user: str | msgspec.UnsetType = msgspec.UNSET
+    helo: str | msgspec.UnsetType = msgspec.UNSET
+    tag: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A batch of them."""
+
+    envelopes: list[Asks]
+
+
+_read_one: Callable[[bytes], Asks] = msgspec.json.Decoder(Asks).decode
+_read_many: Callable[[bytes], AsksMany] = msgspec.json.Decoder(AsksMany).decode
+
+
+def one_of(body: bytes) -> Asks | None:
+    """The question that a body spells, if it is an ordinary one."""
+    try:
+        asks = _read_one(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return asks if _is_plain(body, _quotes(asks)) else None
+
+
+def many_of(body: bytes) -> list[Asks] | None:
+    """The questions that a body spells, if they are ordinary ones."""
+    try:
+        asked = _read_many(body).envelopes
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not 0 < len(asked) <= MAX_QUESTIONS:
+        return None
+    return asked if _is_plain(body, 2 + sum(map(_quotes, asked))) else None
+
+
+def _is_plain(body: bytes, quotes: int) -> bool:
+    """Whether a body names nothing twice: the reader would take the last, and we refuse it.
+
+    Where nothing is escaped, each member has two quotes around its name and two around its text;
+    one that was named twice has more of them than what was read of it.
+    """
+    return body.count(b'"') == quotes and b"\\" not in body
+
+
+def _quotes(asks: Asks) -> int:
+    absent = msgspec.UNSET
+    if asks.client is absent and asks.auth_user is absent and asks.helo is absent:
+        return 4 + 4 * (asks.sender is not absent) + 4 * (asks.tag is not absent)
+    return 4 * sum(getattr(asks, name) is not absent for name in Asks.__struct_fields__)
+
+
+def _envelope(asks: Asks) -> Envelope | None:
+    """The envelope of a question; None where something about it is not ordinary."""
+    absent = msgspec.UNSET
+    sender = "" if asks.sender is absent else asks.sender
+    if len(asks.recipient) > LONGEST_ADDRESS or len(sender) > LONGEST_ADDRESS:
+        return None
+    try:
+        if _quotes(asks) <= 8 and asks.sender is not absent:
+            return Envelope(parse_mail_address(sender), parse_mail_address(asks.recipient))
+        if _too_long(asks):
+            return None
+        return Envelope(
+            parse_mail_address(sender),
+            parse_mail_address(asks.recipient),
+            None if asks.client is absent else parse_client(asks.client),
+            None if asks.auth_user is absent else str(parse_user(asks.auth_user)),
+            None if asks.helo is absent else parse_helo(asks.helo),
+            "" if asks.tag is absent else str(parse_tag(asks.tag)),
+        )
+    except Refused:
+        return None
+
+
+def _too_long(asks: Asks) -> bool:
+    """Whether a text that is parsed is longer than any text of its kind."""
+    return any(
+        text is not msgspec.UNSET and len(text) > most
+        for text, most in (
+            (asks.client, _LONGEST_CLIENT),
+            (asks.auth_user, LONGEST),
+            (asks.helo, LONGEST),
+            (asks.tag, LONGEST),
+        )
+    )
+
+
+class Quick:
+    """Answers ordinary questions as JSON, and remembers what it has spelt of a routing.
+
+    Names, hosts and addresses hold nothing that JSON would escape.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._live = services.live
+        self._metrics = services.metrics
+        self._table: RoutingTable | None = None
+        self._spelt: dict[object, str] = {}
+        self._heads: dict[object, str] = {}
+        self._counts: dict[Outcome, int] = {}
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Begin to count and to time."""
+        self._began = perf_counter()
+
+    def end(self) -> None:
+        """Count what was answered since, each with its part of the time."""
+        answered = sum(self._counts.values())
+        if answered:
+            seconds = (perf_counter() - self._began) / answered
+            self._metrics.resolve_seconds.observe(seconds, answered)
+            for outcome, times in self._counts.items():
+                self._metrics.resolved.labels(outcome.value).inc(times)
+            self._counts.clear()
+
+    def answer(self, table: RoutingTable, asks: Asks, fields: Fields) -> str | None:
+        """The answer; None where it takes more than memory, or is not an ordinary one."""
+        envelope = _envelope(asks)
+        if envelope is None:
+            return None
+        if fields is Fields.BRIEF:
+            return self._brief(table, envelope)
+        return self._full(table, envelope)
+
+    def _draw(self, name: str) -> Draw:
+        return next_draw(self._live, name)
+
+    def _count(self, outcome: Outcome) -> Outcome:
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        return outcome
+
+    def _brief(self, table: RoutingTable, envelope: Envelope) -> str | None:
+        found = brief(table, envelope, _NONE_DOWN, self._draw)
+        if isinstance(found, MxNeeded):
+            return None
+        kind, rule, url = found
+        outcome = self._count(outcome_of_kind(kind))
+        by = "null" if rule is None else f'"{rule}"'
+        where = "null" if url is None else f'"{url}"'
+        return f'{{"outcome":"{outcome}","rule":{by},"url":{where}}}'
+
+    def _full(self, table: RoutingTable, envelope: Envelope) -> str | None:
+        found = resolve(table, envelope, _NONE_DOWN, self._draw)
+        if isinstance(found, MxNeeded):
+            return None
+        if table is not self._table or len(self._spelt) > _MOST_SPELT:
+            self._table, self._spelt, self._heads = table, {}, {}
+        self._count(outcome_of(found))
+        if isinstance(found, Route):
+            return self._route(found, table.revision)
+        spelt = self._spelt.get(found)
+        if spelt is None:
+            out = ResolutionOut.of(found, table.revision, explain=False)
+            spelt = self._spelt[found] = out.model_dump_json()
+        return spelt
+
+    def _route(self, route: Route, revision: int) -> str:
+        candidates = ",".join([self._candidate(route, each) for each in route.candidates])
+        head = self._heads[_key(route, route.chosen)]
+        table = "null" if route.table is None else f'"{route.table}"'
+        relay_map = "null" if route.relay_map is None else f'"{route.relay_map}"'
+        return (
+            f'{{"outcome":"relay","revision":{revision},"rule":"{route.rule}","table":{table},'
+            f'"relay_map":{relay_map},{head},"mail_from":"{route.mail_from}","because":null,'
+            f'"retry_after_s":null,"candidates":[{candidates}],"trace":null}}'
+        )
+
+    def _candidate(self, route: Route, candidate: Candidate) -> str:
+        key = _key(route, candidate)
+        spelt = self._spelt.get(key)
+        if spelt is None:
+            out = CandidateOut.of(candidate)
+            spelt = self._spelt[key] = out.model_dump_json()
+            self._heads[key] = out.model_dump_json(exclude={"share"})[1:-1]
+        return spelt
+
+
+def _key(route: Route, candidate: Candidate) -> object:
+    """What tells a candidate from every other one of a routing."""
+    if candidate.relay is None:
+        return route.rule, str(candidate.url), candidate.mx.host
+    return route.rule, route.relay_map, candidate.relay, candidate.share
+
+
+class Hot:
+    """Stands in front of the application.
+
+    Attributes:
+        answered: requests that it answered itself.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app = app
+        self._services = services
+        self._quick = Quick(services)
+        self._hosts: set[bytes] = set()
+        self._counters: dict[str, Counter] = {}
+        self._streams = Numbered(self._stream, services.metrics)
+        self.answered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or leave it to the application."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            if path == _SINGLE.path_format:
+                await self._answer(_SINGLE, scope, receive, send)
+                return
+            if path == _BATCH.path_format:
+                await self._answer(_BATCH, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _answer(self, route: APIRoute, scope: Scope, receive: Receive, send: Send) -> None:
+        began = monotonic()
+        headers = self._ordinary(scope, route)
+        if headers is None:
+            await self._app(scope, receive, send)
+            return
+        if headers[b"content-type"] == _NDJSON:
+            scope["route"] = _BATCH
+            self.answered += 1
+            await self._streams(scope, receive, send)
+            return
+        came: list[Message] = [await receive()]
+        while came[-1].get("more_body"):
+            came.append(await _more(receive, began))
+        text = await self._said(route, scope, came)
+        if text is None:
+            await self._app(scope, _replay(came, receive), send)
+            return
+        self.answered += 1
+        await _send(send, route, text, _request_id(headers))
+        self._count(route, monotonic() - began)
+
+    async def _said(self, route: APIRoute, scope: Scope, came: Sequence[Message]) -> str | None:
+        """The answer to a body; None where it is not an ordinary one."""
+        if came[-1]["type"] != "http.request":
+            return None
+        body = came[0]["body"] if len(came) == 1 else b"".join(part["body"] for part in came)
+        if len(body) > MAX_BODY:
+            return None
+        self._quick.begin()
+        try:
+            if route is _SINGLE:
+                return self._one(body)
+            return await self._many(body, _FIELDS[scope["query_string"]])
+        except Exception as error:  # noqa: BLE001  the application has the last word
+            log_unforeseen(error)
+            return None
+        finally:
+            self._quick.end()
+
+    def _one(self, body: bytes) -> str | None:
+        asks = one_of(body)
+        if asks is None:
+            return None
+        return self._quick.answer(self._services.live.current().table, asks, Fields.FULL)
+
+    async def _many(self, body: bytes, fields: Fields) -> str | None:
+        asked = many_of(body)
+        if asked is None:
+            return None
+        table = self._services.live.current().table
+        found: list[str | None] = []
+        until = perf_counter() + SLICE_S
+        for number, asks in enumerate(asked):
+            found.append(self._quick.answer(table, asks, fields))
+            if not number % 16 and perf_counter() > until:
+                self._quick.end()
+                await asyncio.sleep(0)
+                self._quick.begin()
+                until = perf_counter() + SLICE_S
+        if None in found:
+            self._quick.end()
+            await self._complete(found, asked, table, fields)
+            self._quick.begin()
+        return f'{{"revision":{table.revision},"results":[{",".join(found)}]}}'  # type: ignore[arg-type]
+
+    async def _complete(
+        self, found: list[str | None], asked: Sequence[Asks], table: RoutingTable, fields: Fields
+    ) -> None:
+        """Have the questions that are not ordinary answered as the application answers them."""
+        places = [place for place, answer in enumerate(found) if answer is None]
+        others = [Asked(msgspec.to_builtins(asked[place])) for place in places]
+        answers = await Inquiry(self._services, table, fields).answers(others)
+        for place, answer in zip(places, answers, strict=True):
+            found[place] = answer
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fields = _FIELDS[scope["query_string"]]
+        await batch.Stream(self._services, fields, self._line)(scope, receive, send)
+
+    def _line(self, table: RoutingTable, line: Line, fields: Fields) -> str | None:
+        asks = None if line.text is None else one_of(line.text)
+        if asks is None:
+            return None
+        self._quick.begin()
+        try:
+            return self._quick.answer(table, asks, fields)
+        finally:
+            self._quick.end()
+
+    def _ordinary(self, scope: Scope, route: APIRoute) -> dict[bytes, bytes] | None:
+        """The headers of a request that may ask, if all about them is ordinary."""
+        given: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(given)
+        if len(headers) != len(given) or not _KNOWN_CODINGS.isdisjoint(headers):
+            return None
+        kind = headers.get(b"content-type")
+        if route is _SINGLE:
+            if scope["query_string"] or headers.get(b"accept") not in _ANY_ANSWER:
+                return None
+        elif scope["query_string"] not in _FIELDS:
+            return None
+        if kind == _JSON:
+            if not headers.get(b"content-length", b"").isdigit():
+                return None
+        elif kind != _NDJSON or route is _SINGLE:
+            return None
+        return headers if self._may_ask(headers) and self._is_to_us(headers) else None
+
+    def _is_to_us(self, headers: dict[bytes, bytes]) -> bool:
+        host = headers.get(b"host", b"")
+        if host in self._hosts:
+            return True
+        allowed = self._services.options.allowed_hosts
+        ours = is_ours([host.decode("latin-1")], allowed)
+        if ours and len(self._hosts) < _MOST_HOSTS:
+            self._hosts.add(host)
+        return ours
+
+    def _may_ask(self, headers: dict[bytes, bytes]) -> bool:
+        said = headers.get(b"authorization", b"")
+        if not said.startswith(_BEARER):
+            return False
+        row = self._services.tokens.known(said[len(_BEARER) :].decode("latin-1"))
+        return row is not None and row.mta is None and _NEEDED in row.scopes
+
+    def _count(self, route: APIRoute, seconds: float) -> None:
+        path = route.path_format
+        counter = self._counters.get(path)
+        if counter is None:
+            counter = self._services.metrics.http_requests.labels(path, "POST", "200")
+            self._counters[path] = counter
+        counter.inc()
+        self._services.metrics.http_request_seconds.observe(seconds)
+
+
+async def _more(receive: Receive, began: float) -> Message:
+    """The next part of a body; one that says that it is late, where it is."""
+    try:
+        async with asyncio.timeout(began + BODY_LIMIT_S - monotonic()):
+            return await receive()
+    except TimeoutError:
+        return _LATE
+
+
+def _replay(came: Sequence[Message], receive: Receive) -> Receive:
+    """What gives the application what came, and then what comes."""
+    left = list(reversed(came))
+
+    async def replayed() -> Message:
+        if not left:
+            return await receive()
+        message = left.pop()
+        if message is _LATE:
+            raise TimeoutError
+        return message
+
+    return replayed
+
+
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    given = headers.get(b"x-request-id")
+    if given is not None and is_request_id(given.decode("latin-1")):
+        return given
+    return b"%016x" % _IDS.getrandbits(64)
+
+
+async def _send(send: Send, route: APIRoute, text: str, request_id: bytes) -> None:
+    body = text.encode() + b"\n"
+    headers = [
+        (b"content-length", b"%d" % len(body)),
+        (b"content-type", _JSON),
+        (b"x-request-id", request_id),
+    ]
+    if route is _SINGLE:
+        headers.insert(0, (b"vary", b"Accept"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
