@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.observe import REQUEST_ID
 from app.routing.conditions import parse_tag
 from app.routing.envelope import Envelope, parse_client, parse_helo, parse_mail_address
 from app.routing.errors import Refused
@@ -302,15 +303,18 @@ class Hot:
         came: list[Message] = [await receive()]
         while came[-1].get("more_body"):
             came.append(await _more(receive, began))
-        text = await self._said(route, scope, came)
+        request_id = _request_id(headers)
+        text = await self._said(route, scope, came, request_id)
         if text is None:
             await self._app(scope, _replay(came, receive), send)
             return
         self.answered += 1
-        await _send(send, route, text, _request_id(headers))
+        await _send(send, route, text, request_id)
         self._count(route, monotonic() - began)
 
-    async def _said(self, route: APIRoute, scope: Scope, came: Sequence[Message]) -> str | None:
+    async def _said(
+        self, route: APIRoute, scope: Scope, came: Sequence[Message], request_id: str
+    ) -> str | None:
         """The answer to a body; None where it is not an ordinary one."""
         if came[-1]["type"] != "http.request":
             return None
@@ -321,7 +325,7 @@ class Hot:
         try:
             if route is _SINGLE:
                 return self._one(body)
-            return await self._many(body, _FIELDS[scope["query_string"]])
+            return await self._many(body, _FIELDS[scope["query_string"]], request_id)
         except Exception as error:  # noqa: BLE001  the application has the last word
             log_unforeseen(error)
             return None
@@ -334,7 +338,7 @@ class Hot:
             return None
         return self._quick.answer(self._services.live.current().table, asks, Fields.FULL)
 
-    async def _many(self, body: bytes, fields: Fields) -> str | None:
+    async def _many(self, body: bytes, fields: Fields, request_id: str) -> str | None:
         asked = many_of(body)
         if asked is None:
             return None
@@ -350,8 +354,12 @@ class Hot:
                 until = perf_counter() + SLICE_S
         if None in found:
             self._quick.end()
-            await self._complete(found, asked, table, fields)
-            self._quick.begin()
+            marker = REQUEST_ID.set(request_id)  # problems name it
+            try:
+                await self._complete(found, asked, table, fields)
+            finally:
+                REQUEST_ID.reset(marker)
+                self._quick.begin()
         return f'{{"revision":{table.revision},"results":[{",".join(found)}]}}'  # type: ignore[arg-type]
 
     async def _complete(
@@ -391,7 +399,8 @@ class Hot:
         elif scope["query_string"] not in _FIELDS:
             return None
         if kind == _JSON:
-            if not headers.get(b"content-length", b"").isdigit():
+            length = headers.get(b"content-length", b"")
+            if not length.isdigit() or int(length) > MAX_BODY:
                 return None
         elif kind != _NDJSON or route is _SINGLE:
             return None
@@ -448,19 +457,17 @@ def _replay(came: Sequence[Message], receive: Receive) -> Receive:
     return replayed
 
 
-def _request_id(headers: dict[bytes, bytes]) -> bytes:
-    given = headers.get(b"x-request-id")
-    if given is not None and is_request_id(given.decode("latin-1")):
-        return given
-    return b"%016x" % _IDS.getrandbits(64)
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if is_request_id(given) else f"{_IDS.getrandbits(64):016x}"
 
 
-async def _send(send: Send, route: APIRoute, text: str, request_id: bytes) -> None:
+async def _send(send: Send, route: APIRoute, text: str, request_id: str) -> None:
     body = text.encode() + b"\n"
     headers = [
         (b"content-length", b"%d" % len(body)),
         (b"content-type", _JSON),
-        (b"x-request-id", request_id),
+        (b"x-request-id", request_id.encode()),
     ]
     if route is _SINGLE:
         headers.insert(0, (b"vary", b"Accept"))

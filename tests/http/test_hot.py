@@ -1,0 +1,419 @@
+"""The busiest questions say the same, octet for octet, with and without the way in front."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Message
+
+from app.server.api import asking
+from app.server.api.app import create_app, served
+from app.server.api.hot import Hot
+from app.server.api.services import Services
+from app.server.main import open_services
+from app.settings import ServerSettings
+
+SINGLE, BATCH = "/v1/resolve", "/v1/resolve/batch"
+RELAYS = [
+    {"name": "mx1", "url": "tls+auth://acct@mx1.example.net:587", "weight": 3},
+    {"name": "mx2", "url": "smtps://mx2.example.net"},
+    {"name": "mx3", "url": "smtp://[2001:db8::1]:2525", "priority": 20},
+]
+CREDENTIAL = {"username": "u", "password": "p", "hosts": ["mx1.example.net"]}
+POLICIES = {
+    "turns": {"policy": "round-robin"},
+    "parts": {"policy": "ratio"},
+    "first": {"policy": "failover"},
+    "chance": {"policy": "random"},
+    "keyed": {"policy": "hash", "hash_key": "sender"},
+}
+OPTIONS = {"tls_verify": True, "helo": "out.example", "source": ["192.0.2.1"]}
+
+
+def rule(match: dict[str, object], via: str, **options: object) -> dict[str, object]:
+    return {"match": match, "action": {"kind": "relay", "via": via, **options}}
+
+
+WRITES: Sequence[tuple[str, dict[str, object]]] = (
+    *((f"relay-maps/{name}", {"relays": RELAYS, **policy}) for name, policy in POLICIES.items()),
+    ("relay-maps/none", {"relays": RELAYS[1:2]}),
+    ("tables/domains", {"key": "recipient-domain"}),
+    ("tables/domains/entries/keyed.example", {"via": "map:parts"}),
+    ("tables/domains/entries/one.example", {"via": "lmtp://[2001:db8::2]:24"}),
+    ("rules/no", {"match": {"senders": ["no.example"]}, "action": {"kind": "reject"}}),
+    (
+        "rules/words",
+        {
+            "match": {"senders": ["words.example"]},
+            "action": {"kind": "reject", "message": "not you, here"},
+        },
+    ),
+    *(
+        (f"rules/by-{name}", rule({"senders": [f"{name}.example"]}, f"map:{name}"))
+        for name in (*POLICIES, "none")
+    ),
+    ("rules/direct", rule({"senders": ["direct.example"]}, "smtp+notls://a.example:26")),
+    ("rules/mx", rule({"senders": ["mx.example"]}, "mx")),
+    ("rules/user", rule({"auth_users": ["ann"]}, "map:first")),
+    ("rules/tag", rule({"tags": ["internal"]}, "smtp://tag.example")),
+    ("rules/helo", rule({"helos": ["*.helo.example"]}, "smtp://helo.example")),
+    ("rules/client", rule({"clients": ["192.0.2.0/24"]}, "smtp://client.example")),
+    ("rules/rest", {"priority": 9000, **rule({}, "table:domains")}),
+)
+
+
+class Both:
+    """One server, asked with the way in front and without it, from the same turn and chance."""
+
+    def __init__(self, services: Services, token: str) -> None:
+        self.services = services
+        self.hot: Hot = served(services)
+        self.plain = create_app(services)
+        self.token = token
+        self.runner = asyncio.Runner()
+
+    async def write(self) -> None:
+        await self.put("credentials/acct", CREDENTIAL)
+        for path, body in WRITES:
+            await self.put(path, body)
+        await self.put("relay-maps/none/relays/mx2/state", {"state": "out"})
+
+    async def put(self, path: str, body: object) -> None:
+        headers = self.headers({"content-type": "application/json"})
+        said = await call(self.plain, f"/v1/{path}", [json.dumps(body).encode()], headers, "PUT")
+        assert said[0] in {200, 201}, said
+
+    def headers(self, more: dict[str, str]) -> list[tuple[bytes, bytes]]:
+        given = {"host": "localhost", "authorization": f"Bearer {self.token}", "x-request-id": "r"}
+        return [(name.encode(), value.encode("latin-1")) for name, value in (given | more).items()]
+
+    async def said(
+        self, path: str, parts: Sequence[bytes], headers: list[tuple[bytes, bytes]]
+    ) -> tuple[Any, Any]:
+        """What both answer."""
+        found = []
+        for app in (self.hot, self.plain):
+            self.services.live._turns.clear()
+            asking._CHANCE.seed(1)
+            found.append(await call(app, path, parts, headers))
+        return found[0], found[1]
+
+
+async def call(
+    app: ASGIApp,
+    path: str,
+    parts: Sequence[bytes],
+    headers: list[tuple[bytes, bytes]],
+    method: str = "POST",
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of one request, whose body comes in parts."""
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    if not any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers):
+        scope["headers"] = [*headers, (b"content-length", b"%d" % sum(map(len, parts)))]
+    coming: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": n + 1 < len(parts)}
+        for n, part in enumerate(parts)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0) if coming else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    if not sent:
+        return 0, [], b""
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], list(sent[0]["headers"]), body
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    state_dir = tmp_path_factory.mktemp("state")
+    state_dir.chmod(0o700)
+    chosen = ServerSettings(state_dir=state_dir)
+    with asyncio.Runner() as runner:
+        opening = open_services(chosen)
+        services = runner.run(enter(opening))
+        made = Both(services, chosen.token_path.read_text().strip())
+        made.runner = runner
+        runner.run(made.write())
+        yield made
+        services.pushes.close()
+        runner.run(leave(opening))
+
+
+async def enter(opening: Any) -> Services:
+    opened: Services = await opening.__aenter__()
+    return opened
+
+
+async def leave(opening: Any) -> None:
+    await opening.__aexit__(None, None, None)
+
+
+DOMAINS = (
+    *(f"{name}.example" for name in POLICIES),
+    *("no.example", "words.example", "none.example", "direct.example", "mx.example"),
+    *("keyed.example", "one.example", "A.B.example", "else.example"),
+)
+ADDRESSES = st.one_of(
+    st.sampled_from(DOMAINS).map(lambda domain: f"Joe@{domain}"),
+    st.sampled_from(
+        ["", "joe", "@", "j@[192.0.2.9]", "j@[IPv6:2001:db8::9]", "j..x@a.example", "é@a.example"]
+    ),
+    st.sampled_from(["x" * 999 + "@a.example", "x@" + "a." * 600, '"q"@a.example', "a@b\n"]),
+    st.text(max_size=8),
+)
+TEXTS = {
+    "recipient": ADDRESSES,
+    "sender": ADDRESSES,
+    "client": st.sampled_from(["local", "192.0.2.7", "2001:db8::7", "::ffff:1.2.3.4", "x", ""]),
+    "auth_user": st.sampled_from(["ann", "ANN", "o'x", "", "a b", "x" * 600]),
+    "helo": st.sampled_from(["a.helo.example", "[192.0.2.1]", "-", "", "x" * 600]),
+    "tag": st.sampled_from(["internal", "INTERNAL", "no tag", "", "x" * 600]),
+}
+OTHERS = {
+    "draw": st.sampled_from([0, 7, -1, 1.0, True, 2**53]),
+    "explain": st.booleans(),
+    "mta": st.sampled_from(["nowhere", "Not A Name"]),
+    "odd": st.just("x"),
+}
+ANYTHING = st.sampled_from([None, 1, True, [], {}, "x", 1e400])
+
+
+def mostly(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 9).flatmap(lambda n: usual if n else ANYTHING)
+
+
+ORDINARY = st.fixed_dictionaries(
+    {"recipient": ADDRESSES}, optional={k: v for k, v in TEXTS.items() if k != "recipient"}
+)
+QUESTIONS = st.one_of(
+    ORDINARY,
+    ORDINARY,
+    st.fixed_dictionaries(
+        {}, optional={name: mostly(values) for name, values in (TEXTS | OTHERS).items()}
+    ),
+    ANYTHING,
+)
+
+
+@st.composite
+def spelt(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
+    """JSON in one of its spellings, or what is nearly JSON."""
+    ascii_only, indent = draw(st.booleans()), draw(st.sampled_from([None, None, 1]))
+    text = json.dumps(draw(values), ensure_ascii=ascii_only, indent=indent)
+    octets = text.encode("utf-8", "surrogatepass")
+    return draw(
+        st.sampled_from(
+            [
+                *[octets] * 6,
+                b" \n" + octets + b"\r\n",
+                b"\xef\xbb\xbf" + octets,
+                octets + b"x",
+                octets[:-1],
+                octets.replace(b'"sender"', b'"recipient"'),
+                octets.replace(b"{", b'{"recipient":"a@b.example",', 1),
+                octets.replace(b"e", b"\xff", 1),
+                octets.replace(b"o", b"\\u006f"),
+                octets.replace(b"o", b"\x01", 1),
+            ]
+        )
+    )
+
+
+KINDS = st.sampled_from(["application/json"] * 9 + ["application/json; charset=utf-8"])
+BATCHES = st.one_of(
+    st.fixed_dictionaries({"envelopes": st.lists(QUESTIONS, max_size=4)}),
+    st.fixed_dictionaries({"envelopes": st.lists(ORDINARY, min_size=1, max_size=4)}),
+    st.fixed_dictionaries({"envelopes": ANYTHING}, optional={"odd": st.just(1)}),
+    ANYTHING,
+)
+QUERIES = st.sampled_from(["", "?fields=brief", "?fields=full", "?fields=x", "?fields=brief&a=1"])
+MANY = settings(
+    max_examples=500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+def agree(
+    both: Both, path: str, parts: Sequence[bytes], more: dict[str, str]
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    hot, plain = both.runner.run(both.said(path, parts, both.headers(more)))
+    assert hot == plain
+    found: tuple[int, list[tuple[bytes, bytes]], bytes] = hot
+    return found
+
+
+@MANY
+@given(body=spelt(QUESTIONS), kind=KINDS, cut=st.integers(0, 60))
+def test_one_question_is_answered_alike(both: Both, body: bytes, kind: str, cut: int) -> None:
+    parts = [body[:cut], body[cut:]] if cut % 3 == 0 else [body]
+    agree(both, SINGLE, parts, {"content-type": kind})
+
+
+@MANY
+@given(body=spelt(BATCHES), query=QUERIES, cut=st.integers(0, 60))
+def test_many_questions_are_answered_alike(both: Both, body: bytes, query: str, cut: int) -> None:
+    parts = [body[:cut], body[cut:]] if cut % 3 == 0 else [body]
+    agree(both, BATCH + query, parts, {"content-type": "application/json"})
+
+
+@MANY
+@given(lines=st.lists(spelt(QUESTIONS), max_size=5), query=QUERIES, cut=st.integers(0, 200))
+def test_lines_are_answered_alike(both: Both, lines: Sequence[bytes], query: str, cut: int) -> None:
+    body = b"\n".join(lines)
+    agree(both, BATCH + query, [body[:cut], body[cut:]], {"content-type": "application/x-ndjson"})
+
+
+GOOD = b'{"recipient":"joe@else.example","sender":"ann@turns.example"}'
+MANY_GOOD = b'{"envelopes":[%s]}' % b",".join([GOOD] * 3)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"authorization": ""},
+        {"authorization": "Basic eDp5"},
+        {"authorization": "Bearer rly_" + "x" * 43},
+        {"authorization": "Bearer \xe9"},
+        {"host": "elsewhere.example"},
+        {"host": "localhost:x"},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-encoding": "gzip"},
+        {"accept": "text/plain"},
+        {"accept": "application/json"},
+        {"content-length": "2000000"},
+        {"x-request-id": "not one!"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", [SINGLE, BATCH])
+def test_every_refusal_is_the_same(both: Both, path: str, more: dict[str, str]) -> None:
+    body = GOOD if path == SINGLE else MANY_GOOD
+    given = {"content-type": "application/json"} | more
+    hot, plain = both.runner.run(both.said(path, [body], both.headers(given)))
+    if more == {"x-request-id": "not one!"}:
+        assert hot[0] == plain[0] == 200
+        assert [name for name, _ in hot[1]] == [name for name, _ in plain[1]]
+        assert hot[2] == plain[2]
+    else:
+        assert hot == plain
+
+
+def test_other_methods_paths_and_parameters_are_the_same(both: Both) -> None:
+    kind = {"content-type": "application/json"}
+    for path in (f"{SINGLE}?x=1", f"{SINGLE}/", f"{BATCH}/", f"{BATCH}?fields=few"):
+        agree(both, path, [GOOD], kind)
+    headers = both.headers(kind)
+    for method in ("GET", "PUT", "HEAD"):
+        said = [
+            both.runner.run(call(app, BATCH, [GOOD], headers, method))
+            for app in (both.hot, both.plain)
+        ]
+        assert said[0] == said[1]
+
+
+def test_headers_that_come_twice_are_the_same(both: Both) -> None:
+    for name in ("host", "authorization", "content-type", "accept", "x-request-id"):
+        given = both.headers({"content-type": "application/json", "accept": "*/*"})
+        twice = [*given, *(pair for pair in given if pair[0] == name.encode())]
+        hot, plain = both.runner.run(both.said(SINGLE, [GOOD], twice))
+        assert hot == plain
+
+
+def test_a_body_that_ends_too_early_is_the_same(both: Both) -> None:
+    headers = [*both.headers({"content-type": "application/json"}), (b"content-length", b"500")]
+
+    async def cut(app: ASGIApp) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        return await call(app, SINGLE, [], headers)
+
+    said = [both.runner.run(cut(app)) for app in (both.hot, both.plain)]
+    assert said[0] == said[1]
+    assert said[0][0] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        (SINGLE, "application/json", GOOD),
+        (SINGLE, "application/json", b'{"recipient":"joe@keyed.example"}'),
+        (SINGLE, "application/json", b'{"recipient":"j@no.example","client":"192.0.2.7"}'),
+        (BATCH, "application/json", MANY_GOOD),
+        (f"{BATCH}?fields=brief", "application/json", MANY_GOOD),
+        (f"{BATCH}?fields=brief", "application/x-ndjson", GOOD + b"\n"),
+    ],
+)
+def test_what_is_ordinary_is_answered_in_front(
+    both: Both, path: str, kind: str, body: bytes
+) -> None:
+    headers = both.headers({"content-type": kind})
+    both.runner.run(call(both.plain, SINGLE, [GOOD], headers))  # the token is known from here on
+    before = both.hot.answered
+    agree(both, path, [body], {"content-type": kind})
+    assert both.hot.answered == before + 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"recipient":"j@a.example","explain":true}',
+        b'{"recipient":"j@a.example","mta":"mx-1"}',
+        b'{"recipient":"j@a.example","recipient":"j@a.example"}',
+        b'{"recipient":"j@mx.example","sender":"a@mx.example"}',
+        b'{"recipient":"nothing"}',
+        b"{}",
+    ],
+)
+def test_what_is_not_ordinary_goes_on(both: Both, body: bytes) -> None:
+    before = both.hot.answered
+    agree(both, SINGLE, [body], {"content-type": "application/json"})
+    assert both.hot.answered == before
+
+
+def test_both_count_alike(both: Both) -> None:
+    """Each question and each request once, whoever answers it."""
+    names = ("relaymap_resolve_", "relaymap_http_requests_total", "relaymap_http_request_seconds_c")
+    grown = []
+    for app in (both.hot, both.plain):
+        counts = [_counted(both.services, names)]
+        for path, body in ((SINGLE, GOOD), (BATCH, MANY_GOOD)):
+            headers = both.headers({"content-type": "application/json"})
+            both.runner.run(call(app, path, [body], headers))
+        counts.append(_counted(both.services, names))
+        grown.append({name: counts[1][name] - counts[0].get(name, 0) for name in counts[1]})
+    assert grown[0] == grown[1]
+    assert grown[0]['relaymap_resolve_total{outcome="relay"}'] == 4
+
+
+def _counted(services: Services, names: tuple[str, ...]) -> dict[str, float]:
+    rows = services.metrics.text().decode().splitlines()
+    found = dict(row.rsplit(" ", 1) for row in rows if row.startswith(names))
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if "_bucket" not in name and "_sum" not in name and "_created" not in name
+    }
