@@ -338,7 +338,8 @@ _ASKED = ("recipient", "sender", "client", "auth_user", "helo", "tag", "mta", "d
 
 def _resolve(given: argparse.Namespace) -> int:
     question = {name: getattr(given, name) for name in _ASKED}
-    question = {name: value for name, value in question.items() if value not in (None, False)}
+    # By identity: the number 0 is a draw, and equals False.
+    question = {n: v for n, v in question.items() if v is not None and v is not False}
     server = given.server or os.environ.get("RELAYMAP_SERVER")
     if server:
         answer = _known(_ask_server(server, _token(given), question))

@@ -34,7 +34,7 @@ POLICIES = {
 OPTIONS = {"tls_verify": True, "helo": "out.example", "source": ["192.0.2.1"]}
 
 
-def rule(match: dict[str, object], via: str, **options: object) -> dict[str, object]:
+def rule(match: object, via: str, **options: object) -> dict[str, object]:
     return {"match": match, "action": {"kind": "relay", "via": via, **options}}
 
 
@@ -199,7 +199,7 @@ OTHERS = {
     "mta": st.sampled_from(["nowhere", "Not A Name"]),
     "odd": st.just("x"),
 }
-ANYTHING = st.sampled_from([None, 1, True, [], {}, "x", 1e400])
+ANYTHING: st.SearchStrategy[Any] = st.sampled_from([None, 1, True, [], {}, "x", 1e400])
 
 
 def mostly(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
