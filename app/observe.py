@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -112,11 +112,29 @@ _RESOLVE_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01
 _PUSH_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
 
 
-class Durations(Collector):
-    """A histogram of seconds that only one thread writes: the library's own takes a lock each time.
+class Counts(Collector):
+    """A counter that only one thread writes: the library's own takes a lock each time."""
 
-    It also takes many alike at once.
-    """
+    def __init__(self, name: str, meaning: str, labels: tuple[str, ...]) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._labels = labels
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, *labels: str, times: int = 1) -> None:
+        """Count something, or so many things alike."""
+        self._counts[labels] = self._counts.get(labels, 0) + times
+
+    def collect(self) -> Iterable[Metric]:
+        """As the registry asks for it."""
+        found = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
+        for labels, count in self._counts.items():
+            found.add_metric(labels, count)
+        yield found
+
+
+class Durations(Collector):
+    """A histogram of seconds that only one thread writes, and that takes many alike at once."""
 
     def __init__(self, name: str, meaning: str, buckets: tuple[float, ...]) -> None:
         self._name = name
@@ -143,7 +161,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.http_requests = self._counter(
+        self.http_requests = self._counts(
             "relaymap_http_requests",
             "Requests answered, by route template.",
             ("route", "method", "status"),
@@ -153,7 +171,7 @@ class Metrics:
             "Time to answer a request; long polls count their waiting.",
             _REQUEST_BUCKETS,
         )
-        self.resolved = self._counter(
+        self.resolved = self._counts(
             "relaymap_resolve", "Envelopes resolved, by outcome.", ("outcome",)
         )
         self.resolve_seconds = self._durations(
@@ -190,6 +208,11 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
+
+    def _counts(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counts:
+        counts = Counts(name, meaning, labels)
+        self.registry.register(counts)
+        return counts
 
     def _gauge(self, name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(name, meaning, labels, registry=self.registry)

@@ -38,7 +38,7 @@ def rule(match: object, via: str, **options: object) -> dict[str, object]:
     return {"match": match, "action": {"kind": "relay", "via": via, **options}}
 
 
-WRITES: Sequence[tuple[str, dict[str, object]]] = (
+WRITES: Sequence[tuple[str, Any]] = (
     *((f"relay-maps/{name}", {"relays": RELAYS, **policy}) for name, policy in POLICIES.items()),
     ("relay-maps/none", {"relays": RELAYS[1:2]}),
     ("tables/domains", {"key": "recipient-domain"}),

@@ -96,7 +96,7 @@ async def settle(services: Services, pending: Pending) -> Resolution:
 
 def _counted(services: Services, found: Resolution, began: float) -> Resolution:
     services.metrics.resolve_seconds.observe(perf_counter() - began)
-    services.metrics.resolved.labels(outcome_of(found).value).inc()
+    services.metrics.resolved.add(outcome_of(found).value)
     return found
 
 

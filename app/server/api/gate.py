@@ -71,7 +71,7 @@ class Numbered:
         # The template and not the path, which a client chooses: labels must stay few.
         route = getattr(scope.get("route"), "path_format", _NO_ROUTE)
         method = scope["method"] if route != _NO_ROUTE else "any"
-        self._metrics.http_requests.labels(route, method, str(status)).inc()
+        self._metrics.http_requests.add(route, method, str(status))
         self._metrics.http_request_seconds.observe(seconds)
 
 

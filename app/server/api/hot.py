@@ -7,14 +7,14 @@ same octets.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from time import monotonic, perf_counter
 from typing import Final
 
 import msgspec
 from fastapi.routing import APIRoute
-from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observe import REQUEST_ID
@@ -22,9 +22,22 @@ from app.routing.conditions import parse_tag
 from app.routing.envelope import Envelope, parse_client, parse_helo, parse_mail_address
 from app.routing.errors import Refused
 from app.routing.names import parse_user
-from app.routing.resolve import brief, resolve
-from app.routing.route import Candidate, Draw, MxNeeded, Route
+from app.routing.next_hop import ViaMap
+from app.routing.policies import rank
+from app.routing.relay_url import RelayURL
+from app.routing.resolve import brief, resolve, rewritten, usable_relays, walk
+from app.routing.route import (
+    Draw,
+    MxNeeded,
+    NeverDelivered,
+    Rejected,
+    Resolution,
+    Route,
+    TryAgain,
+    Unrouted,
+)
 from app.routing.routing_table import RoutingTable, StateKey
+from app.routing.rule import RelayAction
 from app.server.api.asking import next_draw
 from app.server.api.auth import Scope as TokenScope
 from app.server.api.gate import (
@@ -37,12 +50,12 @@ from app.server.api.gate import (
 )
 from app.server.api.line_stream import Line
 from app.server.api.many import SLICE_S, Asked, Inquiry
-from app.server.api.outcome import Outcome, outcome_of, outcome_of_kind
+from app.server.api.outcome import outcome_of_kind
 from app.server.api.parameters import LONGEST
 from app.server.api.routes import resolve as single
 from app.server.api.routes import resolve_batch as batch
 from app.server.api.schemas.many import MAX_QUESTIONS, Fields
-from app.server.api.schemas.question import LONGEST_ADDRESS, CandidateOut, ResolutionOut
+from app.server.api.schemas.question import LONGEST_ADDRESS, ResolutionOut
 from app.server.api.services import Services
 
 _BEARER: Final = b"Bearer "
@@ -52,6 +65,13 @@ _NDJSON = batch.NDJSON.encode()
 _KNOWN_CODINGS = frozenset({b"content-encoding", b"expect"})
 _ANY_ANSWER = frozenset({None, b"*/*", _JSON})
 _FIELDS = {b"": Fields.FULL, b"fields=full": Fields.FULL, b"fields=brief": Fields.BRIEF}
+Kind = type[Resolution] | type[MxNeeded]
+_OUTCOMES: Mapping[Kind, str] = {
+    kind: outcome_of_kind(kind).value
+    for kind in (Route, Rejected, Unrouted, NeverDelivered, TryAgain)
+}
+_HERE = "\x7f"  # no text of an answer holds it
+_NO_DRAW = Draw()
 _NONE_DOWN: frozenset[StateKey] = frozenset()
 _LATE: Message = {"type": "late"}
 _LONGEST_CLIENT = 64
@@ -134,7 +154,7 @@ def _envelope(asks: Asks) -> Envelope | None:
     if len(asks.recipient) > LONGEST_ADDRESS or len(sender) > LONGEST_ADDRESS:
         return None
     try:
-        if _quotes(asks) <= 8 and asks.sender is not absent:
+        if asks.client is asks.tag is asks.auth_user is asks.helo is absent:
             return Envelope(parse_mail_address(sender), parse_mail_address(asks.recipient))
         if _too_long(asks):
             return None
@@ -173,9 +193,9 @@ class Quick:
         self._live = services.live
         self._metrics = services.metrics
         self._table: RoutingTable | None = None
-        self._spelt: dict[object, str] = {}
-        self._heads: dict[object, str] = {}
-        self._counts: dict[Outcome, int] = {}
+        self._ends: dict[Resolution, str] = {}
+        self._routes: dict[tuple[object, ...], tuple[str, str, str]] = {}
+        self._counts: dict[Kind, int] = {}
         self._began = 0.0
 
     def begin(self) -> None:
@@ -184,12 +204,12 @@ class Quick:
 
     def end(self) -> None:
         """Count what was answered since, each with its part of the time."""
-        answered = sum(self._counts.values())
-        if answered:
+        if self._counts:
+            answered = sum(self._counts.values())
             seconds = (perf_counter() - self._began) / answered
             self._metrics.resolve_seconds.observe(seconds, answered)
-            for outcome, times in self._counts.items():
-                self._metrics.resolved.labels(outcome.value).inc(times)
+            for kind, times in self._counts.items():
+                self._metrics.resolved.add(_OUTCOMES[kind], times=times)
             self._counts.clear()
 
     def answer(self, table: RoutingTable, asks: Asks, fields: Fields) -> str | None:
@@ -197,6 +217,8 @@ class Quick:
         envelope = _envelope(asks)
         if envelope is None:
             return None
+        if table is not self._table or len(self._ends) + len(self._routes) > _MOST_SPELT:
+            self._table, self._ends, self._routes = table, {}, {}
         if fields is Fields.BRIEF:
             return self._brief(table, envelope)
         return self._full(table, envelope)
@@ -204,61 +226,69 @@ class Quick:
     def _draw(self, name: str) -> Draw:
         return next_draw(self._live, name)
 
-    def _count(self, outcome: Outcome) -> Outcome:
-        self._counts[outcome] = self._counts.get(outcome, 0) + 1
-        return outcome
-
     def _brief(self, table: RoutingTable, envelope: Envelope) -> str | None:
-        found = brief(table, envelope, _NONE_DOWN, self._draw)
-        if isinstance(found, MxNeeded):
+        kind, rule, url = brief(table, envelope, _NONE_DOWN, self._draw)
+        if kind is MxNeeded:
             return None
-        kind, rule, url = found
-        outcome = self._count(outcome_of_kind(kind))
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if url is not None:
+            return f'{{"outcome":"relay","rule":"{rule}","url":"{url}"}}'
         by = "null" if rule is None else f'"{rule}"'
-        where = "null" if url is None else f'"{url}"'
-        return f'{{"outcome":"{outcome}","rule":{by},"url":{where}}}'
+        return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
 
     def _full(self, table: RoutingTable, envelope: Envelope) -> str | None:
+        walked = walk(table, envelope) if envelope.recipient.domain else None
+        if walked is None or not isinstance(walked[0].action, RelayAction):
+            return self._slowly(table, envelope)
+        rule, hop = walked
+        action, draw = walked[0].action, _NO_DRAW
+        # What the answer hangs on beside the names of rule and sender.
+        key: tuple[object, ...]
+        options = action.tls_verify, action.certificate, action.ca, action.sources, action.helo
+        if isinstance(hop, ViaMap):
+            relay_map = table.maps[hop.name]
+            usable = usable_relays(table, relay_map, _NONE_DOWN)
+            if not usable or relay_map.hash_key is not None:
+                return self._slowly(table, envelope)
+            draw = self._draw(hop.name)
+            order = rank(relay_map, usable, draw)
+            key = action.via, options, hop.name, *[ranked.relay.name for ranked in order]
+        elif isinstance(hop, RelayURL):
+            key = action.via, options, str(hop)  # two that are equal may be spelt differently
+        else:
+            return self._slowly(table, envelope)
+        spelt = self._routes.get(key)
+        if spelt is None:
+            found = resolve(table, envelope, _NONE_DOWN, lambda _: draw)
+            if not isinstance(found, Route):
+                raise TypeError
+            spelt = self._routes[key] = _spelling(found, table.revision)
+        self._counts[Route] = self._counts.get(Route, 0) + 1
+        before, between, behind = spelt
+        sender = rewritten(envelope.sender, action.mail_from)
+        return f"{before}{rule.name}{between}{sender}{behind}"
+
+    def _slowly(self, table: RoutingTable, envelope: Envelope) -> str | None:
         found = resolve(table, envelope, _NONE_DOWN, self._draw)
         if isinstance(found, MxNeeded):
             return None
-        if table is not self._table or len(self._spelt) > _MOST_SPELT:
-            self._table, self._spelt, self._heads = table, {}, {}
-        self._count(outcome_of(found))
+        kind = type(found)
+        self._counts[kind] = self._counts.get(kind, 0) + 1
         if isinstance(found, Route):
-            return self._route(found, table.revision)
-        spelt = self._spelt.get(found)
+            return ResolutionOut.of(found, table.revision, explain=False).model_dump_json()
+        spelt = self._ends.get(found)
         if spelt is None:
             out = ResolutionOut.of(found, table.revision, explain=False)
-            spelt = self._spelt[found] = out.model_dump_json()
-        return spelt
-
-    def _route(self, route: Route, revision: int) -> str:
-        candidates = ",".join([self._candidate(route, each) for each in route.candidates])
-        head = self._heads[_key(route, route.chosen)]
-        table = "null" if route.table is None else f'"{route.table}"'
-        relay_map = "null" if route.relay_map is None else f'"{route.relay_map}"'
-        return (
-            f'{{"outcome":"relay","revision":{revision},"rule":"{route.rule}","table":{table},'
-            f'"relay_map":{relay_map},{head},"mail_from":"{route.mail_from}","because":null,'
-            f'"retry_after_s":null,"candidates":[{candidates}],"trace":null}}'
-        )
-
-    def _candidate(self, route: Route, candidate: Candidate) -> str:
-        key = _key(route, candidate)
-        spelt = self._spelt.get(key)
-        if spelt is None:
-            out = CandidateOut.of(candidate)
-            spelt = self._spelt[key] = out.model_dump_json()
-            self._heads[key] = out.model_dump_json(exclude={"share"})[1:-1]
+            spelt = self._ends[found] = out.model_dump_json()
         return spelt
 
 
-def _key(route: Route, candidate: Candidate) -> object:
-    """What tells a candidate from every other one of a routing."""
-    if candidate.relay is None:
-        return route.rule, str(candidate.url), candidate.mx.host
-    return route.rule, route.relay_map, candidate.relay, candidate.share
+def _spelling(route: Route, revision: int) -> tuple[str, str, str]:
+    """What stands before, between and behind the rule and the sender in the answer of a route."""
+    open_ended = replace(route, rule=_HERE, mail_from=_HERE)
+    out = ResolutionOut.of(open_ended, revision, explain=False)
+    before, between, behind = out.model_dump_json().split(_HERE)
+    return before, between, behind
 
 
 class Hot:
@@ -273,7 +303,6 @@ class Hot:
         self._services = services
         self._quick = Quick(services)
         self._hosts: set[bytes] = set()
-        self._counters: dict[str, Counter] = {}
         self._streams = Numbered(self._stream, services.metrics)
         self.answered = 0
 
@@ -310,7 +339,8 @@ class Hot:
             return
         self.answered += 1
         await _send(send, route, text, request_id)
-        self._count(route, monotonic() - began)
+        self._services.metrics.http_requests.add(route.path_format, "POST", "200")
+        self._services.metrics.http_request_seconds.observe(monotonic() - began)
 
     async def _said(
         self, route: APIRoute, scope: Scope, came: Sequence[Message], request_id: str
@@ -422,15 +452,6 @@ class Hot:
             return False
         row = self._services.tokens.known(said[len(_BEARER) :].decode("latin-1"))
         return row is not None and row.mta is None and _NEEDED in row.scopes
-
-    def _count(self, route: APIRoute, seconds: float) -> None:
-        path = route.path_format
-        counter = self._counters.get(path)
-        if counter is None:
-            counter = self._services.metrics.http_requests.labels(path, "POST", "200")
-            self._counters[path] = counter
-        counter.inc()
-        self._services.metrics.http_request_seconds.observe(seconds)
 
 
 async def _more(receive: Receive, began: float) -> Message:
