@@ -20,6 +20,7 @@ from bench.rounds import Figure
 FIGURES: Mapping[str, str] = {
     "resolve-in-process": "bench.resolve_in_process",
     "resolve-http": "bench.resolve_http",
+    "resolve-batch": "bench.resolve_batch",
     "cli-resolve": "bench.cli_resolve",
     "patch-to-resolver": "bench.patch_to_resolver",
     "patch-to-delta": "bench.patch_to_delta",

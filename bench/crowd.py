@@ -65,3 +65,8 @@ def post(path: str, body: bytes, token: str = "") -> bytes:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def get(path: str) -> bytes:
+    """A request without a body, as it is sent."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()

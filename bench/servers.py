@@ -83,7 +83,7 @@ def relaymap(state_dir: Path) -> Iterator[Server]:
         "RELAYMAP_PORT": str(port),
         "RELAYMAP_LOG_LEVEL": "warning",
     }
-    with _running([sys.executable, "-m", "app", "serve"], settings, port) as process:
+    with running([sys.executable, "-m", "app", "serve"], settings, port) as process:
         token = (state_dir / "admin.token").read_text().strip()
         yield Server(process, port, token)
 
@@ -93,7 +93,7 @@ def bare(answer: bytes = b"{}") -> Iterator[Server]:
     """A bare ASGI app that parses what it is sent and answers a constant."""
     port = free_port()
     settings = {"BENCH_ANSWER": answer.decode("utf-8")}
-    with _running([*_UVICORN, str(port), "bench.bare:app"], settings, port) as process:
+    with running([*_UVICORN, str(port), "bench.bare:app"], settings, port) as process:
         yield Server(process, port, "")
 
 
@@ -102,7 +102,7 @@ def idiomatic(state_dir: Path) -> Iterator[Server]:
     """The endpoint that a tutorial would make, on the database in `state_dir`."""
     port = free_port()
     settings = {"RELAYMAP_STATE_DIR": str(state_dir)}
-    with _running([*_UVICORN, str(port), "bench.idiomatic:app"], settings, port) as process:
+    with running([*_UVICORN, str(port), "bench.idiomatic:app"], settings, port) as process:
         yield Server(process, port, (state_dir / "admin.token").read_text().strip())
 
 
@@ -113,9 +113,10 @@ _UVICORN = (
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str], settings: Mapping[str, str], port: int
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers on a port, until it is left."""
     process = subprocess.Popen(command, env=os.environ | settings)
     try:
         _wait_until_ready(process, port)
