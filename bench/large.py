@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from app.routing.change import Kind, Put, Subject, Write
+from app.routing.change import Kind, Subject
 from app.routing.document import read_relay_map, read_rule
 from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.routing.table import Table, TableKey
+from app.routing.writes import Put, Write
 from app.server.live import Snapshot
 from app.server.main import open_services
 from app.settings import ServerSettings
