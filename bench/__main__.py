@@ -22,6 +22,8 @@ FIGURES: Mapping[str, str] = {
     "resolve-http": "bench.resolve_http",
     "resolve-batch": "bench.resolve_batch",
     "cli-resolve": "bench.cli_resolve",
+    "one-entry": "bench.one_entry",
+    "entry-to-resolver": "bench.entry_to_resolver",
     "patch-to-resolver": "bench.patch_to_resolver",
     "patch-to-delta": "bench.patch_to_delta",
     "push-to-mta": "bench.push_to_mta",
@@ -34,6 +36,8 @@ FIGURES: Mapping[str, str] = {
     "maps": "bench.maps",
     "build-live-file": "bench.build_live_file",
     "import-entries": "bench.import_entries",
+    "start-server": "bench.start_server",
+    "stalls": "bench.stalls",
 }
 """The module of each figure: its `measure` answers with one `Figure`, or several."""
 
