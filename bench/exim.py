@@ -1,4 +1,4 @@
-"""Exim that says as root where addresses would go, `exim4 -bt`, unpacked and not installed.
+"""Exim that says, as root, where addresses would go: `exim4 -bt`, unpacked and not installed."""
 
 import subprocess
 from dataclasses import dataclass

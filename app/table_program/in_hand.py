@@ -8,6 +8,7 @@ empty has nothing to do: in each case the kernel knows which.
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -25,6 +26,8 @@ _SLOTS = (32, 32 + 16_384)
 _SIZE = _SLOTS[1] + 16_384
 _ROOM = 16_384 - _LENGTH.size
 _LONGEST = 65_536
+_CANNOT = {errno.EINVAL, errno.ENOSYS}
+"""From a kernel that moves nothing from a pipe to such a socket."""
 
 
 class InHand:
@@ -108,8 +111,11 @@ class InHand:
                 octets -= os.splice(self._out, link.fileno(), octets)
             except BlockingIOError:
                 _until_it_takes_more(link)
-            except OSError:  # it has gone; its end is read next
-                self._empty()
+            except OSError as error:
+                if error.errno in _CANNOT:  # then two calls must do, and smtpd has its answer
+                    _send(link, os.read(self._out, octets))
+                else:  # it has gone; its end is read next
+                    self._empty()
                 return
 
     def _waits(self) -> int:

@@ -1,5 +1,6 @@
 """Whoever of the program is killed, and whenever: smtpd is answered each question just once."""
 
+import errno
 import gc
 import mmap
 import os
@@ -247,3 +248,20 @@ def test_what_can_answer_nothing_is_not_begun_for_ever() -> None:
     with ours:
         assert ours.recv(1) == b""
     assert os.waitpid(made, 0)[1] == 0
+
+
+def test_a_kernel_that_moves_nothing_to_a_socket_is_served_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EINVAL, "not to a socket")
+
+    monkeypatch.setattr(os, "splice", refused)
+    ours, theirs = socket.socketpair()
+    in_hand = InHand()
+    with ours, theirs:
+        for number in (1, 2):
+            theirs.sendall(b"question")
+            in_hand.give(0, ours, 8, b"answer %d" % number, None)
+            assert theirs.recv(100) == b"answer %d" % number
+    assert in_hand.answered == 2
