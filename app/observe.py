@@ -113,12 +113,16 @@ _PUSH_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
 
 
 class Counts(Collector):
-    """A counter that only one thread writes: the library's own takes a lock each time."""
+    """A counter that only one thread writes: the library's own takes a lock each time.
+
+    Attributes:
+        labels: their names.
+    """
 
     def __init__(self, name: str, meaning: str, labels: tuple[str, ...]) -> None:
         self._name = name
         self._meaning = meaning
-        self._labels = labels
+        self.labels = labels
         self._counts: dict[tuple[str, ...], int] = {}
 
     def add(self, *labels: str, times: int = 1) -> None:
@@ -127,7 +131,7 @@ class Counts(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """As the registry asks for it."""
-        found = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
+        found = CounterMetricFamily(self._name, self._meaning, labels=self.labels)
         for labels, count in self._counts.items():
             found.add_metric(labels, count)
         yield found
@@ -135,6 +139,8 @@ class Counts(Collector):
 
 class Durations(Collector):
     """A histogram of seconds that only one thread writes, and that takes many alike at once."""
+
+    labels: tuple[str, ...] = ()
 
     def __init__(self, name: str, meaning: str, buckets: tuple[float, ...]) -> None:
         self._name = name

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app import __version__
-from app.observe import REQUEST_ID, Metrics, event, failure, start_log
+from app.observe import REQUEST_ID, Counts, Durations, Metrics, event, failure, start_log
 
 NAMES = {
     "relaymap_http_requests_total": ("route", "method", "status"),
@@ -107,7 +107,11 @@ def test_every_metric_has_the_name_and_labels_that_are_relied_on() -> None:
     metrics = Metrics()
     found = {}
     for each in vars(metrics).values():
-        if hasattr(each, "_labelnames"):
+        if isinstance(each, Counts | Durations):
+            (family,) = each.collect()
+            suffix = "_total" if isinstance(each, Counts) else ""
+            found[family.name + suffix] = each.labels
+        elif hasattr(each, "_labelnames"):
             suffix = "_total" if each._type == "counter" else ""
             found[each._name + suffix] = tuple(each._labelnames)
     assert found | {"relaymap_build_info": ("version",)} == NAMES
@@ -119,3 +123,18 @@ def test_two_servers_in_one_process_share_no_metric() -> None:
     first.revision.set(42)
     assert "relaymap_revision 42.0" in first.text().decode()
     assert "relaymap_revision 0.0" in second.text().decode()
+
+
+def test_durations_are_a_histogram_and_many_alike_count_as_many() -> None:
+    durations = Durations("d", "Time.", (0.1, 1.0))
+    for seconds, times in ((0.1, 1), (0.5, 3), (2.0, 1)):
+        durations.observe(seconds, times)
+    (family,) = durations.collect()
+    found = {(each.name, each.labels.get("le")): each.value for each in family.samples}
+    assert found == {
+        ("d_bucket", "0.1"): 1,
+        ("d_bucket", "1.0"): 4,
+        ("d_bucket", "+Inf"): 5,
+        ("d_count", None): 5,
+        ("d_sum", None): 3.6,
+    }
