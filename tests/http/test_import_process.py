@@ -67,13 +67,14 @@ def resident(server: Server, name: str) -> int:
 
 
 def start_sending(server: Server, content: bytes, sent: float) -> socket.socket:
-    """Begin an import, and send that part of its body."""
+    """Begin an import, and send that part of its body, up to the end of a line."""
+    part = content[: content.rfind(b"\n", 0, int(len(content) * sent)) + 1]
     link = socket.create_connection(("127.0.0.1", server.port), 60)
     head = (
         f"POST {PATH}/import HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.token}\r\n"
         f"Content-Type: application/x-ndjson\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    link.sendall(head.encode() + content[: int(len(content) * sent)])
+    link.sendall(head.encode() + part)
     return link
 
 

@@ -231,6 +231,8 @@ async def test_a_hundred_errors_are_named_and_all_are_counted(shop_api: httpx.As
         ("text/plain", "a.example\x00 mx", "bad-key"),
         ("application/x-ndjson", '\ufeff{"key":"a.example","via":"mx"}', "not-json"),
         ("application/x-ndjson", "[" * 5000, "not-json"),
+        ("application/x-ndjson", line("a.example") * 3, "duplicate-key"),
+        ("text/csv", "a.example,mx\nb.example,mx\na.example,mx\n", "duplicate-key"),
     ],
 )
 async def test_lines_of_other_shapes_are_refused(
@@ -249,6 +251,11 @@ async def test_lines_of_other_shapes_are_refused(
         ('\ufeff{"entries":[]}', 400, []),
         ("", 400, []),
         ("{}", 422, [("body", "", "bad-type")]),
+        (
+            '{"entries":[' + ", ".join(['{"key":"a.example","via":"mx"}'] * 3) + "]}",
+            422,
+            [("body", f"/entries/{n}/key", "duplicate-key") for n in (1, 2)],
+        ),
         ("[]", 422, [("body", "", "bad-type")]),
         ('{"entries":[' + "[" * 9000, 400, []),
         ('{"entries":[{"key":"a.example","key":"a.example","via":"mx"}]}', 400, []),
