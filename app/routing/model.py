@@ -4,27 +4,56 @@ Server and agent compute the digest alike; passwords are represented by label an
 entries of each table by a digest that is carried on from edit to edit.
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import cast
 
 from app.routing import document
 from app.routing.change import READERS, WRITERS, Kind, Subject, apply, current
 from app.routing.document import Document
-from app.routing.entries import EntriesDigest
+from app.routing.entries import EntriesDigest, TableEntries
+from app.routing.next_hop import EntryHop
+from app.routing.ordering import in_order
 from app.routing.reader import Reader
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import Rule
-from app.routing.table import parse_key
+from app.routing.shards import Builder
+from app.routing.table import Table, parse_key
 from app.routing.uses import labels_in_use
 from app.routing.writes import Put, changes_of
 
 _FOR_PEOPLE = ("description", "comment")
+_SLICE = 1_000
+"""Entries that are written down, or read, at a time."""
 
 
-def model_document(table: RoutingTable) -> Document:
-    """The model as a document: enabled rules in order, maps, states, tables, credentials in use."""
+def model_json(table: RoutingTable) -> Iterator[str]:
+    """The model as JSON, in pieces: rules that are on, maps, states, tables, credentials in use.
+
+    A million entries as one document would be half a gigabyte, and nobody else would run while it
+    is written down.
+    """
     bare = bare_document(table, labels_in_use(table))
-    return bare | {"tables": [_table(table, name) for name in sorted(table.tables)]}
+    tables = cast("list[Document]", bare.pop("tables"))
+    yield f'{_open(bare)},"tables":['
+    for number, each in enumerate(tables):
+        yield f'{"," if number else ""}{_open(each)},"entries":['
+        entries = table.entries_of(cast("str", each["name"]))
+        keys = in_order([key for leaf in entries.leaves() for key in leaf])
+        for start in range(0, len(keys), _SLICE):
+            some = keys[start : start + _SLICE]
+            pairs = [[key, str(hop)] for key, hop in zip(some, entries.get_all(some), strict=True)]
+            yield f"{',' if start else ''}{json.dumps(pairs, ensure_ascii=False)[1:-1]}"
+        yield "]}"
+    yield "]}"
+
+
+def _open(document: Document) -> str:
+    """The JSON of a document that has members, without its end."""
+    return json.dumps(document, ensure_ascii=False)[:-1]
 
 
 def bare_document(table: RoutingTable, labels: Collection[str]) -> Document:
@@ -75,12 +104,6 @@ def _bare(value: Document) -> Document:
     return bare
 
 
-def _table(table: RoutingTable, name: str) -> Document:
-    entries = dict(table.entries_of(name))
-    bare = _bare(document.table_document(table.tables[name]))
-    return bare | {"entries": [[key, str(entries[key])] for key in sorted(entries)]}
-
-
 def model_digest(table: RoutingTable) -> str:
     """The digest of the model, in hex: as much work as was edited since it was asked for last."""
     digests = {name: table.entries_of(name).digest for name in table.tables}
@@ -110,13 +133,16 @@ def read_model(value: object, revision: int) -> RoutingTable:
     writes.extend(_puts(reader, "relay_maps", Kind.RELAY_MAP, "name"))
     writes.extend(_puts(reader, "rules", Kind.RULE, "name"))
     writes.extend(_puts(reader, "credentials", Kind.CREDENTIAL, "label"))
+    entries: dict[str, TableEntries] = {}
     for part in reader.children("tables"):
-        writes.extend(_table_puts(part))
+        read = document.read_table({n: each for n, each in part.members.items() if n != "entries"})
+        writes.append(Put(Subject(Kind.TABLE, read.name), read))
+        entries[read.name] = _entries(read, part)
     for relay_map, relay in reader.pairs("out"):
         writes.append(Put(Subject(Kind.RELAY_STATE, relay_map, relay), OutOfService()))
     reader.close()
     reader.refuse_if_faulty()
-    return apply(EMPTY, changes_of(EMPTY, writes), revision)
+    return replace(apply(EMPTY, changes_of(EMPTY, writes), revision), entries=entries)
 
 
 def _puts(reader: Reader, member: str, kind: Kind, name: str) -> Iterator[Put]:
@@ -125,10 +151,14 @@ def _puts(reader: Reader, member: str, kind: Kind, name: str) -> Iterator[Put]:
         yield Put(Subject(kind, getattr(read, name)), read)  # type: ignore[arg-type]
 
 
-def _table_puts(part: Reader) -> Iterator[Put]:
-    bare = {name: member for name, member in part.members.items() if name != "entries"}
-    table = document.read_table(bare)
-    yield Put(Subject(Kind.TABLE, table.name), table)
-    for key, via in part.pairs("entries"):
-        hop = document.read_entry_hop({"key": key, "via": via})
-        yield Put(Subject(Kind.ENTRY, table.name, parse_key(table.key, key)), hop)
+def _entries(table: Table, part: Reader) -> TableEntries:
+    """The entries of a table that is read. Of millions few next hops differ."""
+    hops: dict[str, EntryHop] = {}
+    builder: Builder[str, EntryHop] = Builder()
+    pairs = iter(part.pairs("entries"))
+    while some := list(islice(pairs, _SLICE)):
+        for _, via in some:
+            if via not in hops:
+                hops[via] = document.read_entry_hop({"key": "", "via": via})
+        builder.add([parse_key(table.key, key) for key, _ in some], [hops[via] for _, via in some])
+    return TableEntries(builder.made())

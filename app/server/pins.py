@@ -9,7 +9,7 @@ too: that costs as much as changed, whatever the model holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,7 +19,7 @@ from app.observe import failure
 from app.routing.change import Change, apply, invert
 from app.routing.delta import MAX_DELTA, Delta, delta_of
 from app.routing.errors import RevisionPruned, Unknown
-from app.routing.model import model_digest, model_document
+from app.routing.model import model_digest, model_json
 from app.routing.routing_table import RoutingTable
 from app.routing.uses import labels_in_use
 from app.server.lines import Pin
@@ -52,6 +52,42 @@ class Pinned:
         return (self.pin.history, self.pin.revision)
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an agent is given of a push.
+
+    Attributes:
+        wanted: all of it but the model.
+        model: as JSON, in parts; a million entries are dozens of megabytes.
+    """
+
+    wanted: Wanted
+    model: tuple[bytes, ...] = field(repr=False)
+
+    def json(self) -> Iterator[bytes]:
+        """The message, in parts, which end in a newline."""
+        rest = self.wanted.model_dump_json(exclude={"model"})
+        yield f'{rest[:-1]},"model":'.encode()
+        yield from self.model
+        yield b"}\n"
+
+
+_NO_MODEL = (b"{}",)
+_PART = 1 << 18
+"""Octets of a model that are sent at a time."""
+
+
+def _written(table: RoutingTable) -> tuple[bytes, ...]:
+    parts: list[bytes] = []
+    part = bytearray()
+    for piece in model_json(table):
+        part += piece.encode()
+        if len(part) >= _PART:
+            parts.append(bytes(part))
+            part.clear()
+    return (*parts, bytes(part))
+
+
 class Pins:
     """Has the models of pushes back from the journal, and keeps those that are wanted now."""
 
@@ -62,7 +98,7 @@ class Pins:
         self._live = live
         self._table_at = table_at
         self._pinned: dict[_Key, Pinned] = {}
-        self._documents: dict[_Key, dict[str, JsonValue]] = {}
+        self._documents: dict[_Key, tuple[bytes, ...]] = {}
         self._deltas: dict[_Key, dict[Have, Delta]] = {}
         self._at_work = asyncio.Lock()
 
@@ -88,32 +124,32 @@ class Pins:
         self._documents = {key: each for key, each in self._documents.items() if key in kept}
         self._deltas = {key: each for key, each in self._deltas.items() if key in kept}
 
-    async def offer(self, push: PushRow, pinned: Pinned, have: Have | None) -> Wanted | None:
+    async def offer(self, push: PushRow, pinned: Pinned, have: Have | None) -> Offer | None:
         """What an agent is given of a push; None where a password is no longer what it was."""
         delta = None if have is None else await self.delta(pinned, have)
         secrets = await self.secrets(pinned, None if delta is None else delta.labels)
         if secrets is None:
             return None
-        whole = await self.document(pinned) if delta is None else {}
         # Not looked through again for each of a thousand agents: it is our own.
-        return Wanted.model_construct(
+        wanted = Wanted.model_construct(
             push=push.id,
             history=pinned.pin.history,
             revision=pinned.pin.revision,
             model_digest=pinned.pin.model_digest,
-            model=whole,
+            model={},
             base=None if delta is None or have is None else have.digest,
             changes=[] if delta is None else cast("list[dict[str, JsonValue]]", list(delta.rows)),
             secrets=secrets,
         )
+        return Offer(wanted, await self.document(pinned) if delta is None else _NO_MODEL)
 
-    async def document(self, pinned: Pinned) -> dict[str, JsonValue]:
-        """The whole model."""
-        if pinned.key not in self._documents:
-            # A thread, since a big model takes a while to write down.
-            document = await asyncio.to_thread(model_document, pinned.table)
-            self._documents[pinned.key] = document  # type: ignore[assignment]
-        return self._documents[pinned.key]
+    async def document(self, pinned: Pinned) -> tuple[bytes, ...]:
+        """The whole model as JSON, in parts."""
+        async with self._at_work:  # a fleet asks at once
+            if pinned.key not in self._documents:
+                # A thread, since a big model takes a while to write down.
+                self._documents[pinned.key] = await asyncio.to_thread(_written, pinned.table)
+            return self._documents[pinned.key]
 
     async def delta(self, pinned: Pinned, have: Have) -> Delta | None:
         """What makes a pinned model of the one that an agent has.

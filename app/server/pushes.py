@@ -18,11 +18,11 @@ from app.server.fleet import Fleet, Standing, ability_of, standing_of
 from app.server.judge import Judge, sentence
 from app.server.lines import Pin
 from app.server.live import Live
-from app.server.pins import Pins
+from app.server.pins import Offer, Pins
 from app.server.push_errors import NoMta, NotTheHead, missed
 from app.server.storage import LineRow, PushRow, ReportRow, StorageTrouble, Store
 from app.server.wishes import Wishes
-from app.wire import Have, LineState, Report, Wanted
+from app.wire import Have, LineState, Report
 
 LOOK_EVERY = timedelta(seconds=30)
 MAX_WAIT_S = 60.0
@@ -187,7 +187,7 @@ class Pushes:
 
     async def wanted(
         self, mta: str, known: int, seconds: float, have: Have | None = None
-    ) -> Wanted | None:
+    ) -> Offer | None:
         """What an MTA is to serve, once that is something newer than its agent knows.
 
         Args:
@@ -210,7 +210,7 @@ class Pushes:
 
     async def _offer(
         self, mta: str, known: int, have: Have | None
-    ) -> tuple[Wanted | None, float | None]:
+    ) -> tuple[Offer | None, float | None]:
         """What to hand out now, or in how many seconds to look again by ourselves."""
         self._fleet.report(mta)
         push = await self._wishes.of(mta)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.routing.model import model_digest, model_document, read_model
+from app.routing.model import model_digest, read_model
+from tests.unit.routing.making import model_document
 
 HISTORY = "h-test"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.routing.model import model_digest, model_document
+from app.routing.model import model_digest
 from app.routing.routing_table import RoutingTable
 from app.wire import Reload
 from tests.mta.agents import machine, table_program
@@ -15,6 +15,7 @@ from tests.mta.bed.smtpd import LOG
 from tests.mta.parity import broken_program, world
 from tests.mta.parity.expectation import ALL_UP, Down
 from tests.mta.parity.observation import STATE_DIR, Refused, Ward
+from tests.unit.routing.making import model_document
 
 SMTPD = f"{WORKSPACE}/smtpd"
 """What the agent takes for smtpd: it writes the log where the bed reads it."""

@@ -1,5 +1,6 @@
 """Makes routings and envelopes from what a vector or a test says in few words."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.routing.envelope import (
     parse_helo,
     parse_mail_address,
 )
+from app.routing.model import model_json
 from app.routing.next_hop import parse_entry_hop
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import EMPTY, RoutingTable
@@ -76,3 +78,9 @@ def envelope(cells: Mapping[str, str]) -> Envelope:
         cells.get("tag", "").lower(),
         LOOPBACK | {address for address in own if address is not None},
     )
+
+
+def model_document(table: RoutingTable) -> dict[str, Any]:
+    """The model as whoever is sent it reads it."""
+    found: dict[str, Any] = json.loads("".join(model_json(table)))
+    return found

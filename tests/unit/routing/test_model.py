@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 
 from app.routing.errors import Invalid
-from app.routing.model import model_digest, model_document, read_model
+from app.routing.model import model_digest, read_model
 from app.routing.relay_map import OutOfService
 from app.routing.routing_table import RoutingTable
 from app.routing.uses import labels_in_use
 from tests.unit.routing import strategies
-from tests.unit.routing.making import routing
+from tests.unit.routing.making import model_document, routing
 
 
 @given(strategies.routings())

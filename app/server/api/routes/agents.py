@@ -1,15 +1,17 @@
 """What the agent beside an MTA asks and says; its token is good for that MTA alone."""
 
-import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Query, Request, Response
+from starlette.responses import StreamingResponse
 
 from app.server.api import v1
 from app.server.api.auth import AgentOf, known_token
 from app.server.api.parameters import QueryInt
 from app.server.api.problems import responses
 from app.server.api.services import Control
+from app.server.pins import Offer
 from app.server.pushes import MAX_WAIT_S
 from app.wire import HAVE, Have, Report, Wanted
 
@@ -61,10 +63,13 @@ async def get_wanted(
     await known_token(request, services, None)
     if wanted is None:
         return Response(status_code=204)
-    # In a thread: a model may have megabytes, and a fleet asks for it at once.
-    body = await asyncio.to_thread(wanted.model_dump_json)
     headers = {"Cache-Control": "no-store"}
-    return Response(f"{body}\n", headers=headers, media_type="application/json")
+    return StreamingResponse(_as_it_is(wanted), headers=headers, media_type="application/json")
+
+
+async def _as_it_is(offer: Offer) -> AsyncIterator[bytes]:
+    for part in offer.json():
+        yield part
 
 
 @router.post(
