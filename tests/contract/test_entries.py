@@ -96,12 +96,12 @@ async def test_a_page_is_read_by_an_index_and_nothing_is_sorted(database: Databa
     assert "TEMP B-TREE" not in plan
 
 
-async def test_a_database_of_the_first_schema_is_brought_up_to_date(
+async def test_a_database_that_sorts_by_a_language_is_brought_up_to_date(
     database: Database, tmp_path: Path
 ) -> None:
-    old = tmp_path / "first"
+    old = tmp_path / "older"
     shutil.copytree(SCRIPTS, old)
-    (old / "versions" / "0002_entries_by_code_point.py").unlink()
+    (old / "versions" / "0003_entries_by_code_point.py").unlink()
     store = await DatabaseStore.open(database.url, database.key_file, old)
     try:
         editor = await Editor.start(store)

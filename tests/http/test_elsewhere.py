@@ -35,6 +35,8 @@ WAYS: list[tuple[str, str, Any]] = [
     ("make_changes", "changes", {"changes": [{"put": "relay-maps/x", "body": MAP}]}),
     ("make_changes", "changes", {"changes": [{"put": "rules/x", "body": RULE}]}),
     ("make_changes", "changes", {"changes": [{"put": "tables/x", "body": TABLE}]}),
+    ("import_entries", "tables/t/import", {"entries": [{"key": "a.example", "via": URL}]}),
+    ("import_entries", "tables/t/import", f"b.example mx\na.example {URL}\n"),
     (
         "make_changes",
         "changes",
@@ -77,7 +79,8 @@ async def test_a_label_towards_another_host_is_refused_whatever_the_way(
         content=body if text else json.dumps(body),
         headers=writer | {"Content-Type": "text/plain" if text else "application/json"},
     )
-    assert (answer.status_code, answer.json()["code"]) == (422, "credential-not-for-host")
+    code = "import-refused" if operation == "import_entries" else "credential-not-for-host"
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
     assert {error["code"] for error in answer.json()["errors"]} == {"credential-not-for-host"}
     assert await head(api) == before
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.routing import decision, resolve, rule, table
+from app.routing import decision, resolve, table
 from app.routing.envelope import Envelope
 from app.routing.next_hop import EntryHop
 from app.routing.table import Entries, Table
@@ -21,11 +21,8 @@ def _break(where: object, name: str, wrong: Callable[..., object]) -> None:
 def ignores_not() -> None:
     """No negation is ever looked at."""
 
-    def first_failing(self: rule.Match, envelope: Envelope) -> str | None:
-        failing = (one.name for one in self.required if not one.holds(envelope))
-        return next(failing, None)
-
-    _break(rule.Match, "first_failing", first_failing)
+    is_met = resolve._is_met
+    _break(resolve, "_is_met", lambda envelope, others, _: is_met(envelope, others, ()))
 
 
 def names_the_next_action() -> None:

@@ -24,7 +24,7 @@ from app.server.api.gathering import Gathering, LineError
 from app.server.api.import_jobs import Job
 from app.server.api.parameters import QueryInt
 from app.server.api.problems import NAMELESS, responses
-from app.server.api.refusals import ImportRefused, TooManyDeletes
+from app.server.api.refusals import BadMediaType, ImportRefused, TooManyDeletes
 from app.server.api.routes.tables import TableName, table_in
 from app.server.api.schemas.table_import import (
     ImportMode,
@@ -126,7 +126,7 @@ async def import_entries(
     snapshot = write.services.live.current()
     table = table_in(snapshot, name)
     write.conditions.check_head(snapshot)
-    form = Form(request.headers.get("content-type", "").partition(";")[0].strip().lower())
+    form = _form(request.headers.get("content-type", ""))
     gathered = Gathering(table.key, judge_of(snapshot.table))
     await read_upload(request.receive, reader(form, gathered))
     one = _Import(write, table, wishes, gathered)
@@ -138,6 +138,14 @@ async def import_entries(
     headers = {"Location": f"{v1.PREFIX}/imports/{job.id}", "Preference-Applied": "respond-async"}
     body = ImportOut.model_validate(job).model_dump(mode="json")
     return v1.Line(body, 202, {**dict(write.response.headers), **headers})
+
+
+def _form(content_type: str) -> Form:
+    """The form of a file. Raises BadMediaType where nobody says it."""
+    try:
+        return Form(content_type.partition(";")[0].strip().lower())
+    except ValueError:
+        raise BadMediaType("say in Content-Type in which form the entries come") from None
 
 
 def _responds_async(prefer: str | None) -> bool:
