@@ -112,6 +112,11 @@ class EntryChanges(Sequence[Change]):
             return self.between[1]
         return entries.after_all(self.keys, self.afters)
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether it is known, without a look at them all, that none of the entries was there."""
+        return self.between is not None and not self.between[0]
+
     def __len__(self) -> int:
         """How many entries."""
         return len(self.keys)

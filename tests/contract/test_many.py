@@ -68,7 +68,8 @@ async def test_many_entries_stand_as_single_ones(database: Database) -> None:
         await write(editor, PutMany("big", entries()))
         with database.connection() as connection:
             rows = connection.execute(text("SELECT CAST(created_at AS TEXT) FROM entries"))
-            shapes = {re.sub("[0-9]", "9", moment) for moment in rows.scalars()}
+            # PostgreSQL writes no zeros at the end of a second's parts.
+            shapes = {re.sub("[0-9]+", "9", moment) for moment in rows.scalars()}
         assert len(shapes) == 1
 
 

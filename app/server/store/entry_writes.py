@@ -17,6 +17,8 @@ Row = tuple[object, ...]
 
 def remove(connection: Connection, changes: EntryChanges) -> None:
     """Remove the rows of those that go."""
+    if changes.only_adds:
+        return
     gone = (
         (changes.table, key)
         for key, after in zip(changes.keys, changes.afters, strict=True)
@@ -42,6 +44,8 @@ def put(connection: Connection, changes: EntryChanges, revision: int, at: dateti
         _copy(connection, new)
     else:
         _execute(connection, insert(entries), _COLUMNS, new)
+    if changes.only_adds:
+        return
     values = ("via", "revision", "updated_at")
     statement = update(entries).where(*_is_it()).values({each: bindparam(each) for each in values})
     _execute(connection, statement, (*values, "the_table", "the_key"), changed)
