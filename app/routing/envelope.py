@@ -45,15 +45,14 @@ class MailAddress:
         """What patterns and tables find it under; `<>` for the null sender."""
         keys = self._keys
         if keys is None:
-            text = str(self)
-            if not text:
-                keys = ("<>",)
-            elif self.literal is not None:
-                keys = (text,)
-            else:
-                keys = (text, *keys_of_domain(self.domain))
-            self._keys = keys
+            keys = self._keys = (str(self) or "<>", *self.domain_keys)
         return keys
+
+    @property
+    def domain_keys(self) -> tuple[str, ...]:
+        """Those of `keys` under which its domain is found: none of a literal or the null sender."""
+        domain = self.domain
+        return () if not domain or self.literal is not None else keys_of_domain(domain)
 
 
 NULL = MailAddress("", "")

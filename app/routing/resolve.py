@@ -11,7 +11,7 @@ from functools import lru_cache
 from app.routing.conditions import AnyCondition
 from app.routing.envelope import Envelope, MailAddress
 from app.routing.mx import MX_PORT
-from app.routing.next_hop import EntryHop, ViaMap, ViaMx, ViaTable
+from app.routing.next_hop import EntryHop, NextHop, ViaMap, ViaMx, ViaTable
 from app.routing.policies import Ranked, first, rank
 from app.routing.relay_map import HashKey, Relay, RelayMap
 from app.routing.relay_url import TLS, Protocol, RelayURL
@@ -110,14 +110,14 @@ def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
     """The rule that takes an envelope, and where it leads; None where none takes it."""
     walked: Walked | None = None
     least = -1
-    for bucket in table.index.met_by(envelope):
-        for place, rule, others, refused in bucket:
+    for bucket in table.book.index.met_by(envelope):
+        for place, rule, via, others, refused in bucket:
             if walked is not None and place >= least:
                 break
-            if not _is_met(envelope, others, refused):
+            if (others or refused) and not _is_met(envelope, others, refused):
                 continue
-            hop = _leads_to(table, rule, envelope)
-            if hop is not None or isinstance(rule.action, Reject):
+            hop = _leads_to(table, via, envelope)
+            if hop is not None or via is None:
                 walked, least = (rule, hop), place
                 break
     return walked
@@ -139,9 +139,9 @@ def _traced(table: RoutingTable, envelope: Envelope, trace: list[Step]) -> Walke
         because = rule.match.first_failing(envelope)
         hop: EntryHop | None = None
         if because is None:
-            hop = _leads_to(table, rule, envelope)
-            lacks = hop is None and isinstance(rule.action, RelayAction)
-            because = "table" if lacks else None
+            via = None if isinstance(rule.action, Reject) else rule.action.via
+            hop = _leads_to(table, via, envelope)
+            because = "table" if hop is None and via is not None else None
         if because is None:
             trace.append(Step(rule.name, matched=True))
             return rule, hop
@@ -155,12 +155,8 @@ def _passed(rule: str, because: str) -> Step:
     return Step(rule, matched=False, because=because)
 
 
-def _leads_to(table: RoutingTable, rule: Rule, envelope: Envelope) -> EntryHop | None:
-    """Where a rule that matches leads; None: to a table that has nothing for it, or nowhere."""
-    action = rule.action
-    if isinstance(action, Reject):
-        return None
-    via = action.via
+def _leads_to(table: RoutingTable, via: NextHop | None, envelope: Envelope) -> EntryHop | None:
+    """Where the next hop of a rule leads; None: to a table that has nothing for it, or nowhere."""
     if isinstance(via, ViaTable):
         return look_up(table.tables[via.name], table.entries[via.name], envelope)
     return via
@@ -224,7 +220,7 @@ def usable_relays(
     Where health alone would leave none, health is ignored: a relay that is probably broken is
     better than no try at all.
     """
-    active = table.active_relays(relay_map)
+    active = table.pools.active(relay_map)
     if not down:
         return active
     return tuple(r for r in active if (relay_map.name, r.name) not in down) or active

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from app.routing.envelope import Envelope
 from app.routing.errors import Refused
@@ -54,14 +55,14 @@ def parse_key(kind: TableKey, text: str) -> str:
 
 _KEYS: dict[TableKey, Callable[[Envelope], tuple[str, ...]]] = {
     TableKey.AUTH_USER: lambda envelope: envelope.user_keys[:1],
-    TableKey.RECIPIENT: lambda envelope: envelope.recipient.keys,
-    TableKey.SENDER: lambda envelope: envelope.sender.keys,
-    TableKey.RECIPIENT_DOMAIN: lambda envelope: envelope.recipient.keys[1:],
-    TableKey.SENDER_DOMAIN: lambda envelope: envelope.sender.keys[1:],
+    TableKey.RECIPIENT: attrgetter("recipient.keys"),
+    TableKey.SENDER: attrgetter("sender.keys"),
+    TableKey.RECIPIENT_DOMAIN: attrgetter("recipient.domain_keys"),
+    TableKey.SENDER_DOMAIN: attrgetter("sender.domain_keys"),
 }
 _FIRST_KEY: dict[TableKey, Callable[[Envelope], str]] = {
-    TableKey.RECIPIENT_DOMAIN: lambda envelope: envelope.recipient.domain,
-    TableKey.SENDER_DOMAIN: lambda envelope: envelope.sender.domain,
+    TableKey.RECIPIENT_DOMAIN: attrgetter("recipient.domain"),
+    TableKey.SENDER_DOMAIN: attrgetter("sender.domain"),
 }
 
 
