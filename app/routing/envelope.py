@@ -5,6 +5,7 @@ local part is kept as it was written for the next hop, which may tell Joe from j
 """
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -108,10 +109,11 @@ class Envelope:
 _MAX_LOCAL = 255
 _LABEL = re.compile(r"[a-z0-9_-]+")
 _ATEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_ORDINARY = re.compile(
-    r"([A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,63})@([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})"
-)
+_LOCAL = r"[A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,63}"
+_DOMAIN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+_ORDINARY = re.compile(f"({_LOCAL})@({_DOMAIN})")
 """Most addresses, if no two dots and no dot and '@' stand together and no dot ends it."""
+_ORDINARY_LINES = re.compile(rf"(?:(?:{_LOCAL}@{_DOMAIN})?\n)*+")
 
 
 def parse_mail_address(text: str) -> MailAddress:
@@ -141,6 +143,43 @@ def parse_mail_address(text: str) -> MailAddress:
         return MailAddress(local.lower(), _parse_name(domain), written_local=local)
     except Refused as refused:
         raise Undeliverable("bad-address", f"the domain is not valid: {refused}") from refused
+
+
+def ordinary_envelopes(
+    senders: Sequence[str], recipients: Sequence[str]
+) -> Iterator[Envelope] | None:
+    """Envelopes of as many senders and recipients, each as `parse_mail_address` has it.
+
+    A part of the cost of one by one: all texts are looked at together, and it is **one** envelope
+    whose addresses are others at each step. Whoever takes the next one is done with the last.
+
+    Returns:
+        None: one of them is not of the ordinary form, or not valid.
+    """
+    lines = "\n".join((*senders, *recipients, ""))
+    if (
+        ".." in lines
+        or ".@" in lines
+        or ".\n" in lines
+        or lines.count("\n") != len(senders) + len(recipients)
+        or not _ORDINARY_LINES.fullmatch(lines)
+    ):
+        return None
+    return _one_after_the_other(senders, recipients)
+
+
+def _one_after_the_other(senders: Iterable[str], recipients: Iterable[str]) -> Iterator[Envelope]:
+    sender, recipient = MailAddress("", ""), MailAddress("", "")
+    envelope = Envelope(sender, recipient)
+    for mail_from, rcpt_to in zip(senders, recipients, strict=True):
+        written, _, domain = mail_from.rpartition("@")
+        sender.written_local, sender.local, sender.domain = written, written.lower(), domain.lower()
+        sender._keys = None  # noqa: SLF001  as of an address that was made just now
+        written, _, domain = rcpt_to.rpartition("@")
+        recipient.written_local, recipient.local = written, written.lower()
+        recipient.domain = domain.lower()
+        recipient._keys = None  # noqa: SLF001
+        yield envelope
 
 
 def _parse_name(text: str) -> str:

@@ -199,6 +199,11 @@ OTHERS = {
     "mta": st.sampled_from(["nowhere", "Not A Name"]),
     "odd": st.just("x"),
 }
+PLAIN = st.one_of(
+    st.sampled_from(DOMAINS).map(lambda domain: f"Joe.X@{domain}"),
+    st.sampled_from(["", "ann@a.helo.example"]),
+)
+PAIRS = st.fixed_dictionaries({"recipient": PLAIN, "sender": PLAIN})
 ANYTHING: st.SearchStrategy[Any] = st.sampled_from([None, 1, True, [], {}, "x", 1e400])
 
 
@@ -247,6 +252,8 @@ KINDS = st.sampled_from(["application/json"] * 9 + ["application/json; charset=u
 BATCHES = st.one_of(
     st.fixed_dictionaries({"envelopes": st.lists(QUESTIONS, max_size=4)}),
     st.fixed_dictionaries({"envelopes": st.lists(ORDINARY, min_size=1, max_size=4)}),
+    st.fixed_dictionaries({"envelopes": st.lists(PAIRS, min_size=1, max_size=20)}),
+    st.fixed_dictionaries({"envelopes": st.lists(PAIRS | ORDINARY, min_size=1, max_size=4)}),
     st.fixed_dictionaries({"envelopes": ANYTHING}, optional={"odd": st.just(1)}),
     ANYTHING,
 )

@@ -7,8 +7,11 @@ same octets.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice, repeat
 from random import Random
 from time import monotonic, perf_counter
 from typing import Final
@@ -19,13 +22,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observe import REQUEST_ID
 from app.routing.conditions import parse_tag
-from app.routing.envelope import Envelope, parse_client, parse_helo, parse_mail_address
+from app.routing.envelope import (
+    Envelope,
+    ordinary_envelopes,
+    parse_client,
+    parse_helo,
+    parse_mail_address,
+)
 from app.routing.errors import Refused
 from app.routing.names import parse_user
 from app.routing.next_hop import ViaMap
 from app.routing.policies import rank
 from app.routing.relay_url import RelayURL
-from app.routing.resolve import brief, resolve, rewritten, usable_relays, walk
+from app.routing.resolve import DrawFor, brief, resolve, rewritten, usable_relays, walk
 from app.routing.route import (
     Draw,
     MxNeeded,
@@ -77,6 +86,7 @@ _LATE: Message = {"type": "late"}
 _LONGEST_CLIENT = 64
 _MOST_HOSTS = 64
 _MOST_SPELT = 65_536
+_AT_ONCE = 16
 _IDS = Random()  # noqa: S311  an id tells requests apart, and is no secret
 
 
@@ -101,6 +111,19 @@ class Asks(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tag: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class Pair(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The question of most batches: who sends to whom."""
+
+    recipient: str
+    sender: str
+
+
+class Pairs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A batch of nothing else."""
+
+    envelopes: list[Pair]
+
+
 class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A batch of them."""
 
@@ -109,6 +132,7 @@ class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _read_one: Callable[[bytes], Asks] = msgspec.json.Decoder(Asks).decode
 _read_many: Callable[[bytes], AsksMany] = msgspec.json.Decoder(AsksMany).decode
+_read_pairs: Callable[[bytes], Pairs] = msgspec.json.Decoder(Pairs).decode
 
 
 def one_of(body: bytes) -> Asks | None:
@@ -129,6 +153,17 @@ def many_of(body: bytes) -> list[Asks] | None:
     if not 0 < len(asked) <= MAX_QUESTIONS:
         return None
     return asked if _is_plain(body, 2 + sum(map(_quotes, asked))) else None
+
+
+def pairs_of(body: bytes) -> Iterator[Envelope] | None:
+    """The envelopes that a body spells, if each is of two ordinary addresses and nothing else."""
+    try:
+        asked = _read_pairs(body).envelopes
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not 0 < len(asked) <= MAX_QUESTIONS or not _is_plain(body, 2 + 8 * len(asked)):
+        return None
+    return ordinary_envelopes([each.sender for each in asked], [each.recipient for each in asked])
 
 
 def _is_plain(body: bytes, quotes: int) -> bool:
@@ -183,6 +218,27 @@ def _too_long(asks: Asks) -> bool:
     )
 
 
+class _Spelt:
+    """What was spelt of one routing.
+
+    Attributes:
+        ends: the answers that are no routes.
+        routes: what stands around rule and sender in the answer of a route, by what it hangs on.
+        urls: by the id of a relay URL, itself and its text.
+    """
+
+    __slots__ = ("ends", "routes", "table", "urls")
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+        self.ends: dict[Resolution, str] = {}
+        self.routes: dict[tuple[object, ...], tuple[str, str, str]] = {}
+        self.urls: dict[int, tuple[RelayURL, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ends) + len(self.routes) + len(self.urls)
+
+
 class Quick:
     """Answers ordinary questions as JSON, and remembers what it has spelt of a routing.
 
@@ -190,12 +246,10 @@ class Quick:
     """
 
     def __init__(self, services: Services) -> None:
-        self._live = services.live
         self._metrics = services.metrics
-        self._table: RoutingTable | None = None
-        self._ends: dict[Resolution, str] = {}
-        self._routes: dict[tuple[object, ...], tuple[str, str, str]] = {}
-        self._counts: dict[Kind, int] = {}
+        self._draw: DrawFor = partial(next_draw, services.live)
+        self._known: _Spelt | None = None
+        self._counts: defaultdict[Kind, int] = defaultdict(int)
         self._began = 0.0
 
     def begin(self) -> None:
@@ -215,31 +269,41 @@ class Quick:
     def answer(self, table: RoutingTable, asks: Asks, fields: Fields) -> str | None:
         """The answer; None where it takes more than memory, or is not an ordinary one."""
         envelope = _envelope(asks)
-        if envelope is None:
-            return None
-        if table is not self._table or len(self._ends) + len(self._routes) > _MOST_SPELT:
-            self._table, self._ends, self._routes = table, {}, {}
-        if fields is Fields.BRIEF:
-            return self._brief(table, envelope)
-        return self._full(table, envelope)
+        return None if envelope is None else self._way(fields)(self._spelt_of(table), envelope)
 
-    def _draw(self, name: str) -> Draw:
-        return next_draw(self._live, name)
+    def answers(
+        self, table: RoutingTable, envelopes: Iterator[Envelope], fields: Fields
+    ) -> Iterator[str | None]:
+        """The same for each of these envelopes; none of them is kept."""
+        return map(self._way(fields), repeat(self._spelt_of(table)), envelopes)
 
-    def _brief(self, table: RoutingTable, envelope: Envelope) -> str | None:
-        kind, rule, url = brief(table, envelope, _NONE_DOWN, self._draw)
+    def _way(self, fields: Fields) -> Callable[[_Spelt, Envelope], str | None]:
+        return self._brief if fields is Fields.BRIEF else self._full
+
+    def _spelt_of(self, table: RoutingTable) -> _Spelt:
+        spelt = self._known
+        if spelt is None or spelt.table is not table or len(spelt) > _MOST_SPELT:
+            spelt = self._known = _Spelt(table)
+        return spelt
+
+    def _brief(self, spelt: _Spelt, envelope: Envelope) -> str | None:
+        kind, rule, url = brief(spelt.table, envelope, _NONE_DOWN, self._draw)
         if kind is MxNeeded:
             return None
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._counts[kind] += 1
         if url is not None:
-            return f'{{"outcome":"relay","rule":"{rule}","url":"{url}"}}'
+            known = spelt.urls.get(id(url))
+            if known is None:
+                known = spelt.urls[id(url)] = url, str(url)
+            return f'{{"outcome":"relay","rule":"{rule}","url":"{known[1]}"}}'
         by = "null" if rule is None else f'"{rule}"'
         return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
 
-    def _full(self, table: RoutingTable, envelope: Envelope) -> str | None:
+    def _full(self, spelt: _Spelt, envelope: Envelope) -> str | None:
+        table = spelt.table
         walked = walk(table, envelope) if envelope.recipient.domain else None
         if walked is None or not isinstance(walked[0].action, RelayAction):
-            return self._slowly(table, envelope)
+            return self._slowly(spelt, envelope)
         rule, hop = walked
         action, draw = walked[0].action, _NO_DRAW
         # What the answer hangs on beside the names of rule and sender.
@@ -249,38 +313,39 @@ class Quick:
             relay_map = table.maps[hop.name]
             usable = usable_relays(table, relay_map, _NONE_DOWN)
             if not usable or relay_map.hash_key is not None:
-                return self._slowly(table, envelope)
+                return self._slowly(spelt, envelope)
             draw = self._draw(hop.name)
             order = rank(relay_map, usable, draw)
             key = action.via, options, hop.name, *[ranked.relay.name for ranked in order]
         elif isinstance(hop, RelayURL):
             key = action.via, options, str(hop)  # two that are equal may be spelt differently
         else:
-            return self._slowly(table, envelope)
-        spelt = self._routes.get(key)
-        if spelt is None:
+            return self._slowly(spelt, envelope)
+        around = spelt.routes.get(key)
+        if around is None:
             found = resolve(table, envelope, _NONE_DOWN, lambda _: draw)
             if not isinstance(found, Route):
                 raise TypeError
-            spelt = self._routes[key] = _spelling(found, table.revision)
-        self._counts[Route] = self._counts.get(Route, 0) + 1
-        before, between, behind = spelt
+            around = spelt.routes[key] = _spelling(found, table.revision)
+        self._counts[Route] += 1
+        before, between, behind = around
         sender = rewritten(envelope.sender, action.mail_from)
         return f"{before}{rule.name}{between}{sender}{behind}"
 
-    def _slowly(self, table: RoutingTable, envelope: Envelope) -> str | None:
+    def _slowly(self, spelt: _Spelt, envelope: Envelope) -> str | None:
+        table = spelt.table
         found = resolve(table, envelope, _NONE_DOWN, self._draw)
         if isinstance(found, MxNeeded):
             return None
         kind = type(found)
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._counts[kind] += 1
         if isinstance(found, Route):
             return ResolutionOut.of(found, table.revision, explain=False).model_dump_json()
-        spelt = self._ends.get(found)
-        if spelt is None:
+        text = spelt.ends.get(found)
+        if text is None:
             out = ResolutionOut.of(found, table.revision, explain=False)
-            spelt = self._ends[found] = out.model_dump_json()
-        return spelt
+            text = spelt.ends[found] = out.model_dump_json()
+        return text
 
 
 def _spelling(route: Route, revision: int) -> tuple[str, str, str]:
@@ -369,20 +434,23 @@ class Hot:
         return self._quick.answer(self._services.live.current().table, asks, Fields.FULL)
 
     async def _many(self, body: bytes, fields: Fields, request_id: str) -> str | None:
-        asked = many_of(body)
-        if asked is None:
-            return None
         table = self._services.live.current().table
+        answers = self._answers(table, body, fields)
+        if answers is None:
+            return None
         found: list[str | None] = []
         until = perf_counter() + SLICE_S
-        for number, asks in enumerate(asked):
-            found.append(self._quick.answer(table, asks, fields))
-            if not number % 16 and perf_counter() > until:
+        while some := list(islice(answers, _AT_ONCE)):
+            found += some
+            if perf_counter() > until:
                 self._quick.end()
                 await asyncio.sleep(0)
                 self._quick.begin()
                 until = perf_counter() + SLICE_S
         if None in found:
+            asked = many_of(body)
+            if asked is None:
+                raise TypeError  # it was read already
             self._quick.end()
             marker = REQUEST_ID.set(request_id)  # problems name it
             try:
@@ -391,6 +459,18 @@ class Hot:
                 REQUEST_ID.reset(marker)
                 self._quick.begin()
         return f'{{"revision":{table.revision},"results":[{",".join(found)}]}}'  # type: ignore[arg-type]
+
+    def _answers(
+        self, table: RoutingTable, body: bytes, fields: Fields
+    ) -> Iterator[str | None] | None:
+        """The answers to a batch, each found when it is asked for; None where it is not plain."""
+        envelopes = pairs_of(body)
+        if envelopes is not None:
+            return self._quick.answers(table, envelopes, fields)
+        asked = many_of(body)
+        if asked is None:
+            return None
+        return (self._quick.answer(table, asks, fields) for asks in asked)
 
     async def _complete(
         self, found: list[str | None], asked: Sequence[Asks], table: RoutingTable, fields: Fields

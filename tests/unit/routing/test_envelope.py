@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.routing import envelope, names
-from app.routing.envelope import NULL, MailAddress, Undeliverable, parse_mail_address
+from app.routing.envelope import (
+    NULL,
+    MailAddress,
+    Undeliverable,
+    ordinary_envelopes,
+    parse_mail_address,
+)
 from app.routing.names import keys_of
 
 _NEVER = re.compile(r"(?!)")
@@ -62,3 +68,30 @@ def test_a_hit_of_the_short_way_is_what_most_addresses_are() -> None:
     assert envelope._ORDINARY.fullmatch("Joe.Doe+x_y@mx-1.Example.org")
     for text in ("a@-b.test", ".a@b.test", "a@b.test\n", "a/b@b.test", "a@[192.0.2.1]"):
         assert not envelope._ORDINARY.fullmatch(text)
+
+
+_MOSTLY = st.sampled_from(["", "Joe@A.b.test", "ann.x@b.test", "a@" + "c" * 63]) | _ADDRESSES
+
+
+@given(st.lists(st.tuples(_MOSTLY, _MOSTLY)) | st.lists(st.tuples(_MOSTLY, _NEARLY)))
+def test_many_ordinary_addresses_are_read_as_each_of_them(pairs: list[tuple[str, str]]) -> None:
+    senders, recipients = [sender for sender, _ in pairs], [recipient for _, recipient in pairs]
+    together = ordinary_envelopes(senders, recipients)
+    if together is None:
+        assert not all(is_ordinary(text) for pair in pairs for text in pair)
+        return
+    for one, pair in zip(together, pairs, strict=True):
+        for found, text in zip((one.sender, one.recipient), pair, strict=True):
+            alone = parse_mail_address(text)
+            assert (found, found.spelling, found.keys) == (alone, alone.spelling, alone.keys)
+
+
+def is_ordinary(text: str) -> bool:
+    plain = envelope._ORDINARY.fullmatch(text) and text[-1] != "."
+    return not text or bool(plain and ".." not in text and ".@" not in text)
+
+
+@pytest.mark.parametrize("text", ["a@b.test\n", "a@b.test\nbad", "\n", "a@b.test.", "a@b..test"])
+def test_one_that_is_not_ordinary_leaves_all_to_the_long_way(text: str) -> None:
+    assert ordinary_envelopes(["x@y.test", text], ["x@y.test", "x@y.test"]) is None
+    assert ordinary_envelopes(["x@y.test"], [text]) is None
