@@ -186,3 +186,41 @@ def test_two_imports_and_a_hundred_edits_each_land_whole(server: Server) -> None
         each.join(120)
     assert sorted(statuses) == [200, 200, *[201] * 100]
     assert (count(server), head(server)) == (2 * ROWS + 100, before + 102)
+
+
+def until(server: Server, wanted: int) -> dict[str, object]:
+    """Send imports of one line until one is answered so; its answer."""
+    for _ in range(500):
+        status, said = call(server, "POST", f"{PATH}/import", rows(1), "application/x-ndjson")
+        if status == wanted:
+            return said
+        assert status in {200, 503}
+        time.sleep(0.02)
+    raise AssertionError(f"never {wanted}")
+
+
+def test_four_files_are_read_at_once_and_the_next_is_told_to_come_again(server: Server) -> None:
+    before = head(server)
+    content = rows(ROWS, "x")
+    links = [start_sending(server, content, 0.5) for _ in range(3)]
+    status, _ = call(server, "POST", f"{PATH}/import", rows(1), "application/x-ndjson")
+    assert status == 200, "there is a place left"
+    links.append(start_sending(server, content, 0.5))
+    assert until(server, 503)["code"] == "imports-busy"
+    link = start_sending(server, content, 1)
+    link.sendall(content[content.rfind(b"\n", 0, len(content)) + 1 :])
+    answer = http.client.HTTPResponse(link)
+    answer.begin()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    answer.read()
+    link.close()
+    assert call(server, "PUT", f"{PATH}/entries/single.example", {"via": "mx"})[0] == 201
+    for each in links:
+        each.close()
+    until(server, 200)
+    links = [start_sending(server, content, 0.5) for _ in range(3)]
+    assert call(server, "POST", f"{PATH}/import", rows(1), "application/x-ndjson")[0] == 200
+    for each in links:
+        each.close()
+    assert (count(server), head(server)) == (2, before + 2)
+    assert "unforeseen-error" not in server.log

@@ -1,12 +1,13 @@
-"""Imports that nobody waits for: each goes on by itself, and is told of for a while.
+"""Imports: so many at once, and what becomes of those that nobody waits for.
 
-They are kept in memory, as many as `KEPT`, and end with the server: what it had not stored by then
+The latter are told of for a while. They are kept in memory, as many as `KEPT`, and end with the server: what it had not stored by then
 is not stored. The journal has what was.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
@@ -17,8 +18,11 @@ from app.observe import event
 from app.routing.errors import ControlError, Unknown
 from app.server.api.meanings import MEANINGS
 from app.server.api.problems import Problem, problem_of
+from app.server.api.refusals import ImportsBusy
 from app.server.api.schemas.table_import import ImportReport, ImportState
 
+AT_ONCE = 4
+"""Each has its entries in memory until they are stored, and stored they are one after the other."""
 KEPT = 100
 """Of those that have ended, the oldest go first."""
 
@@ -48,6 +52,18 @@ class ImportJobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._going_on = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Have a place among the imports that go on. Raises ImportsBusy."""
+        if self._going_on == AT_ONCE:
+            raise ImportsBusy(AT_ONCE)
+        self._going_on += 1
+        try:
+            yield
+        finally:
+            self._going_on -= 1
 
     def get(self, name: str) -> Job:
         """The import of that id. Raises Unknown."""

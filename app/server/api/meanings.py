@@ -74,6 +74,11 @@ MEANINGS: dict[str, Meaning] = {
         " delete nearly everything. A tenth of the entries may go unless `max_deletes` says"
         " otherwise. Nothing was stored.",
     ),
+    "imports-busy": Meaning(
+        "Other imports go on",
+        "The entries of a file are kept in memory until they are stored, so few files are read at"
+        " once. Send it again after Retry-After seconds.",
+    ),
     "unauthenticated": Meaning(
         "A token is needed", "Send `Authorization: Bearer rly_…` with a token that is valid."
     ),

@@ -25,6 +25,7 @@ from app.server.api.refusals import (
     BodyTooLarge,
     EdgeError,
     ImportRefused,
+    ImportsBusy,
     MissingScope,
     NothingMatches,
     PreconditionNeeded,
@@ -74,6 +75,7 @@ STATUS: dict[type[ControlError], int] = {
     NothingMatches: 412,
     ImportRefused: 422,
     TooManyDeletes: 409,
+    ImportsBusy: 503,
 }
 """The status of every error over HTTP; the nearest class of its ancestry counts."""
 

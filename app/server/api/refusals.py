@@ -13,6 +13,7 @@ NameDiffers, BadParameter   (Invalid)
 NothingMatches            If-Match on what has no entity tag, or is not there
 ImportRefused             lines of a file cannot be taken
 TooManyDeletes            a file would replace more of a table than was allowed
+ImportsBusy               as many files are being imported as there is memory for
 """
 
 from collections.abc import Mapping
@@ -135,6 +136,15 @@ class TooManyDeletes(ControlError):
         self.deletes = deletes
         self.max_deletes = max_deletes
         self.entries = entries
+
+
+class ImportsBusy(ControlError):
+    """As many files are being imported as there is memory for."""
+
+    code = "imports-busy"
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(f"{at_once} imports go on, and no more at once; nothing was stored")
 
 
 class NameDiffers(errors.Invalid):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -95,7 +96,7 @@ async def _wishes(
     openapi_extra={"requestBody": dict(_BODY)},
     responses={
         202: {"model": ImportOut, "description": "Read, and being stored"},
-        **responses(404, 409, 412, 428),
+        **responses(404, 409, 412, 428, 503),
     },
 )
 async def import_entries(
@@ -119,7 +120,7 @@ async def import_entries(
     NDJSON is an object a line, CSV is RFC 4180 with or without the header `key,via`, text is
     `key via` with `#` for comments. A key that stands twice is an error in its second line. The
     file is read as it comes, and nobody else waits for it. `If-Match` names the head, or the tag of
-    an export.
+    an export. Four files are read at once; who comes then is told so by 503 and Retry-After.
 
     With `Prefer: respond-async` a file that can be read is answered with 202.
     """
@@ -127,13 +128,16 @@ async def import_entries(
     table = table_in(snapshot, name)
     write.conditions.check_head(snapshot)
     form = _form(request.headers.get("content-type", ""))
-    gathered = Gathering(table.key, judge_of(snapshot.table))
-    await read_upload(request.receive, reader(form, gathered))
-    one = _Import(write, table, wishes, gathered)
-    one.refuse_errors(snapshot.revision, form)
-    if not _responds_async(prefer):
-        return await one.made()
     services = write.services
+    with ExitStack() as held:
+        held.enter_context(services.imports.place())
+        gathered = Gathering(table.key, judge_of(snapshot.table))
+        await read_upload(request.receive, reader(form, gathered))
+        one = _Import(write, table, wishes, gathered, held)
+        one.refuse_errors(snapshot.revision, form)
+        if not _responds_async(prefer):
+            return await one.made()
+        one.held = held.pop_all()
     job = services.imports.begin(name, gathered.lines, one.work, services.now)
     headers = {"Location": f"{v1.PREFIX}/imports/{job.id}", "Preference-Applied": "respond-async"}
     body = ImportOut.model_validate(job).model_dump(mode="json")
@@ -156,12 +160,17 @@ def _responds_async(prefer: str | None) -> bool:
 
 @dataclass(slots=True)
 class _Import:
-    """One import, from the file that was read to the report."""
+    """One import, from the file that was read to the report.
+
+    Attributes:
+        held: what is let go of once nothing of the file is in memory any more.
+    """
 
     write: Writing
     table: Table
     wishes: _Wishes
     gathered: Gathering
+    held: ExitStack
 
     def refuse_errors(self, revision: int, form: Form) -> None:
         """Refuse a file with lines that cannot be taken, unless those are to be left out.
@@ -179,12 +188,14 @@ class _Import:
 
     async def work(self, job: Job) -> None:
         """Make the import that nobody waits for."""
-        job.report = await self._stored()
+        with self.held:
+            job.report = await self._stored()
         await self.write.push_if_asked()
 
     async def made(self) -> ImportReport:
         """Make the import; the answer."""
-        report = await self._stored()
+        with self.held:
+            report = await self._stored()
         await self.write.push_if_asked()
         return report
 
