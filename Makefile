@@ -70,7 +70,7 @@ soak: export RELAYMAP_SOAK_ENTRIES ?= 1000000
 soak: export RELAYMAP_SOAK_CASES ?= 10000
 soak: $(VENV)/.dev
 	@VENV=$(VENV) scripts/services.sh
-	@$(BIN)/python -m pytest tests/mta/test_live_kills.py tests/mta/test_live_scale.py tests/contract/test_oracle.py
+	@$(BIN)/python -m pytest tests/mta/test_live_kills.py tests/mta/test_live_scale.py tests/mta/test_live_history.py tests/contract/test_oracle.py
 
 demo: $(VENV)/.dev
 	@VENV=$(VENV) scripts/services.sh

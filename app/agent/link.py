@@ -100,7 +100,7 @@ class Link:
         headers = {"Content-Type": "application/json"}
         await self._ask("POST", "/v1/agent/reports", content=body, headers=headers)
 
-    async def _ask(self, method: str, path: str, **more: object) -> tuple[int, bytes]:
+    async def _ask(self, method: str, path: str, **more: object) -> tuple[int, bytearray]:
         """The status and the body of an answer that is no error.
 
         Raises:
@@ -122,13 +122,13 @@ class Link:
             f"the server refuses: {answer.status_code} {_title(content) or answer.reason_phrase}"
         )
 
-    async def _content(self, answer: httpx.Response) -> bytes:
+    async def _content(self, answer: httpx.Response) -> bytearray:
         content = bytearray()
         async for part in answer.aiter_raw():
             content += part
             if len(content) > self._max_answer:
                 raise LinkRefused(f"the server's answer is longer than {self._max_answer} octets")
-        return bytes(content)
+        return content
 
     def _token(self) -> str:
         """The token, read anew each time: it may be rotated under us."""
@@ -147,7 +147,7 @@ def _misunderstood(error: ValidationError) -> str:
     return f"the server's answer is not understood, at {where}"
 
 
-def _title(content: bytes) -> str:
+def _title(content: bytearray) -> str:
     """The `detail` of a problem (RFC 9457), as much of it as fits a log line; "" if it is none."""
     try:
         problem = json.loads(content)

@@ -347,6 +347,7 @@ class Preparer:
         """The routing that is wanted, once it is sure that it is the one that was meant."""
         if wanted.base is None:
             table = read_model(wanted.model, wanted.revision)
+            wanted.model.clear()  # a million entries are hundreds of megabytes there
         elif self.live is not None:
             table = self.live.changed(wanted)
         else:

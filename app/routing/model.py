@@ -155,7 +155,7 @@ def _entries(table: Table, part: Reader) -> TableEntries:
     """The entries of a table that is read. Of millions few next hops differ."""
     hops: dict[str, EntryHop] = {}
     builder: Builder[str, EntryHop] = Builder()
-    pairs = iter(part.pairs("entries"))
+    pairs = part.pairs("entries")
     while some := list(islice(pairs, _SLICE)):
         for _, via in some:
             if via not in hops:

@@ -3,7 +3,7 @@
 Types are strict: true is no number, 1.0 and "1" are not 1. What is null is absent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import TypeVar
 
@@ -106,15 +106,15 @@ class Reader:
         base = f"{self.pointer}/{_escape(member)}"
         return [Reader(item, f"{base}/{n}", self.faults) for n, item in enumerate(value)]
 
-    def pairs(self, member: str) -> list[tuple[str, str]]:
-        """The pairs of texts in the list below `member`."""
+    def pairs(self, member: str) -> Iterator[tuple[str, str]]:
+        """The pairs of texts in the list below `member`, one at a time: there may be a million."""
         value = self._take(member)
         pairs = value if isinstance(value, list | tuple) else [None]
         texts = [p for p in pairs if isinstance(p, list | tuple) and len(p) == 2]
         if len(texts) != len(pairs) or not all(isinstance(t, str) for p in texts for t in p):
             self.fault("bad-type", "a list of pairs of texts is wanted", member)
-            return []
-        return [(first, second) for first, second in texts]
+            return iter(())
+        return ((first, second) for first, second in texts)
 
     def close(self) -> None:
         """Note every member that nobody asked for."""

@@ -1,7 +1,7 @@
 """Imports: so many at once, and what becomes of those that nobody waits for.
 
-The latter are told of for a while. They are kept in memory, as many as `KEPT`, and end with the server: what it had not stored by then
-is not stored. The journal has what was.
+The latter are told of for a while. They are kept in memory, as many as `KEPT`, and end with the
+server: what it had not stored by then is not stored. The journal has what was.
 """
 
 import asyncio
