@@ -165,20 +165,30 @@ def ordinary_envelopes(
         or not _ORDINARY_LINES.fullmatch(lines)
     ):
         return None
-    return _one_after_the_other(senders, recipients)
+    folded = lines.lower()
+    if folded == lines:
+        return _one_after_the_other(senders, recipients)
+    texts, count = folded.split("\n"), len(senders)
+    return _as_written(_one_after_the_other(texts[:count], texts[count:-1]), senders, recipients)
 
 
 def _one_after_the_other(senders: Iterable[str], recipients: Iterable[str]) -> Iterator[Envelope]:
     sender, recipient = MailAddress("", ""), MailAddress("", "")
     envelope = Envelope(sender, recipient)
     for mail_from, rcpt_to in zip(senders, recipients, strict=True):
-        written, _, domain = mail_from.rpartition("@")
-        sender.written_local, sender.local, sender.domain = written, written.lower(), domain.lower()
-        sender._keys = None  # noqa: SLF001  as of an address that was made just now
-        written, _, domain = rcpt_to.rpartition("@")
-        recipient.written_local, recipient.local = written, written.lower()
-        recipient.domain = domain.lower()
-        recipient._keys = None  # noqa: SLF001
+        sender.local, _, sender.domain = mail_from.rpartition("@")
+        recipient.local, _, recipient.domain = rcpt_to.rpartition("@")
+        sender._keys = recipient._keys = None  # noqa: SLF001  as of those that were made just now
+        yield envelope
+
+
+def _as_written(
+    envelopes: Iterable[Envelope], senders: Iterable[str], recipients: Iterable[str]
+) -> Iterator[Envelope]:
+    """The same, with the local parts before they were folded."""
+    for envelope, mail_from, rcpt_to in zip(envelopes, senders, recipients, strict=True):
+        envelope.sender.written_local = mail_from.rpartition("@")[0]
+        envelope.recipient.written_local = rcpt_to.rpartition("@")[0]
         yield envelope
 
 

@@ -7,7 +7,9 @@ repaired. What libc would read as an address but is no plain dotted quad is refu
 
 import ipaddress
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import idna
 
@@ -15,6 +17,8 @@ from app.routing.errors import Refused
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
+V = TypeVar("V")
 
 NAME_PATTERN = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 LABEL_PATTERN = r"[a-z0-9_][a-z0-9._-]{0,62}"
@@ -242,6 +246,36 @@ def keys_of(text: str) -> tuple[str, ...]:
     if domain.startswith("["):
         return (text,)
     return (text, *keys_of_domain(domain)) if at else keys_of_domain(domain)
+
+
+def finder(rows: Mapping[str, V], domain_of: Callable[[T], str]) -> Callable[[T, list[V]], None]:
+    """What adds to a list what rows have under the keys of a domain, most specific first.
+
+    Quicker than to go through `keys_of_domain` as long as few domains come again.
+
+    Args:
+        rows: what is added; no value is None.
+        domain_of: a domain (not a pattern), a literal or "", of what is asked about.
+    """
+    get = rows.get
+    wild = (text.count(".") for text in rows if text.startswith("*."))
+    least = min(wild, default=256)  # more dots than any domain has
+
+    def find(asked: T, found: list[V]) -> None:
+        domain = domain_of(asked)
+        row = get(domain)
+        if row is not None:
+            found.append(row)
+        dots = domain.count(".")
+        if dots >= least:
+            at = -1
+            while dots >= least:  # shorter ones are not there
+                at, dots = domain.find(".", at + 1), dots - 1
+                row = get("*" + domain[at:])
+                if row is not None:
+                    found.append(row)
+
+    return find
 
 
 _MOST_KNOWN = 32_768

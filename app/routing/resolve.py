@@ -110,16 +110,24 @@ def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
     """The rule that takes an envelope, and where it leads; None where none takes it."""
     walked: Walked | None = None
     least = -1
+    is_local = envelope.client is None or envelope.is_local
     for bucket in table.book.index.met_by(envelope):
-        for place, rule, via, others, refused in bucket:
+        for place, rule, via, local, others, refused in bucket:
             if walked is not None and place >= least:
                 break
+            if local and not is_local:
+                continue
             if (others or refused) and not _is_met(envelope, others, refused):
                 continue
-            hop = _leads_to(table, via, envelope)
-            if hop is not None or via is None:
-                walked, least = (rule, hop), place
-                break
+            if isinstance(via, ViaTable):
+                hop = look_up(table.tables[via.name], table.entries[via.name], envelope)
+                if hop is None:
+                    continue
+                walked = rule, hop
+            else:
+                walked = rule, via
+            least = place
+            break
     return walked
 
 

@@ -7,19 +7,20 @@ that comes later. Rules that ask nothing are in a bucket that every envelope mee
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from operator import attrgetter
 
 from app.routing.conditions import TEXT_CONDITIONS, AnyCondition, Clients, Recipients, Senders
 from app.routing.envelope import Envelope
-from app.routing.names import IPAddress
+from app.routing.names import finder
 from app.routing.next_hop import NextHop
 from app.routing.rule import Reject, Rule
 
-Filed = tuple[int, Rule, NextHop | None, tuple[AnyCondition, ...], tuple[AnyCondition, ...]]
+Filed = tuple[int, Rule, NextHop | None, bool, tuple[AnyCondition, ...], tuple[AnyCondition, ...]]
 """How many rules are tried before it, a rule, the next hop that it names (None where it refuses),
-and what else must and must not hold of whoever found it."""
+whether only mail of the host itself may take it, and what else must and must not hold of whoever
+found it."""
 Bucket = tuple[Filed, ...]
 """Rules found under one key, in the order tried."""
 
@@ -29,6 +30,8 @@ _Key = tuple[str, str | _Network]
 """The name of a condition, and what of it; both are "" of rules that ask nothing."""
 _ANY: _Key = ("", "")
 _LOCAL: _Key = (Clients.name, "local")
+_ONLY_LOCAL = Clients(local=True)
+"""What most rules ask, as they do without any word about clients."""
 
 
 class RuleBook:
@@ -71,7 +74,7 @@ class RuleBook:
 class RuleIndex:
     """Finds, by the keys of an envelope, the rules that may match it."""
 
-    __slots__ = ("_lengths", "_local", "_networks", "_rest", "_texts")
+    __slots__ = ("_finders", "_local", "_rest")
 
     def __init__(self, ordered: Iterable[Rule]) -> None:
         """File rules that are given in the order in which they are tried."""
@@ -79,50 +82,58 @@ class RuleIndex:
         self._rest = filed.pop(_ANY, ())
         self._local = filed.pop(_LOCAL, ())
         texts: dict[str, dict[str, Bucket]] = {name: {} for name in TEXT_CONDITIONS}
-        self._networks: dict[_Network, Bucket] = {}
+        networks: dict[_Network, Bucket] = {}
         for (name, what), bucket in filed.items():
             if isinstance(what, str):
                 texts[name][what] = bucket
             else:
-                self._networks[what] = bucket
-        self._lengths = frozenset((version, shift) for version, shift, _ in self._networks)
-        self._texts = tuple(
-            (_asked_for(name, buckets), buckets) for name, buckets in texts.items() if buckets
-        )
+                networks[what] = bucket
+        finders = [_finder(name, buckets) for name, buckets in texts.items() if buckets]
+        self._finders = (*finders, _around(networks)) if networks else tuple(finders)
 
     def met_by(self, envelope: Envelope) -> list[Bucket]:
         """The buckets in which every rule that matches an envelope is; the fullest mostly last."""
         found: list[Bucket] = []
-        for keys_of, buckets in self._texts:
-            for key in keys_of(envelope):
-                if key in buckets:
-                    found.append(buckets[key])  # noqa: PERF401  a list of none costs more than this
-        if self._networks and envelope.client is not None:
-            found += self._around(envelope.client)
-        if self._local and envelope.is_local:
+        for find in self._finders:
+            find(envelope, found)
+        if self._local and (envelope.client is None or envelope.is_local):
             found.append(self._local)
         if self._rest:
             found.append(self._rest)
         return found
 
-    def _around(self, client: IPAddress) -> Iterator[Bucket]:
-        address = int(client)
-        for version, shift in self._lengths:
-            if version == client.version:
-                yield self._networks.get((version, shift, address >> shift), ())
 
+_Finder = Callable[[Envelope, list[Bucket]], None]
+"""Adds the buckets that an envelope meets by one of its parts."""
 
-_DOMAINS: Mapping[str, Callable[[Envelope], tuple[str, ...]]] = {
-    Senders.name: attrgetter("sender.domain_keys"),
-    Recipients.name: attrgetter("recipient.domain_keys"),
+_DOMAINS: Mapping[str, Callable[[Envelope], str]] = {
+    Senders.name: attrgetter("sender.domain"),
+    Recipients.name: attrgetter("recipient.domain"),
 }
 
 
-def _asked_for(name: str, buckets: Iterable[str]) -> Callable[[Envelope], tuple[str, ...]]:
-    """The keys of an envelope that patterns of a condition can have; all of its, or fewer."""
+def _finder(name: str, buckets: Mapping[str, Bucket]) -> _Finder:
     if name in _DOMAINS and not any("@" in text or text == "<>" for text in buckets):
-        return _DOMAINS[name]
-    return TEXT_CONDITIONS[name].keys_of
+        return finder(buckets, _DOMAINS[name])  # no pattern is of more than the domain
+    keys_of = TEXT_CONDITIONS[name].keys_of
+
+    def find(envelope: Envelope, found: list[Bucket]) -> None:
+        found += [buckets[key] for key in keys_of(envelope) if key in buckets]
+
+    return find
+
+
+def _around(networks: Mapping[_Network, Bucket]) -> _Finder:
+    lengths = frozenset((version, shift) for version, shift, _ in networks)
+
+    def find(envelope: Envelope, found: list[Bucket]) -> None:
+        client = envelope.client
+        if client is not None:
+            address, own = int(client), client.version
+            of_own = ((own, shift, address >> shift) for kind, shift in lengths if kind == own)
+            found += [networks[key] for key in of_own if key in networks]
+
+    return find
 
 
 def _filed(rules: tuple[Rule, ...]) -> dict[_Key, Bucket]:
@@ -135,7 +146,9 @@ def _filed(rules: tuple[Rule, ...]) -> dict[_Key, Bucket]:
     for place, rule in enumerate(rules):
         keys, others = _most_selective(rule, crowds)
         via = None if isinstance(rule.action, Reject) else rule.action.via
-        filed = (place, rule, via, others, rule.match.none_of)
+        is_local = _ONLY_LOCAL in others
+        others = tuple(c for c in others if c != _ONLY_LOCAL)
+        filed = (place, rule, via, is_local, others, rule.match.none_of)
         for key in keys:
             buckets[key].append(filed)
     return {key: tuple(bucket) for key, bucket in buckets.items()}
