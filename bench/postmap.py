@@ -38,9 +38,9 @@ class Postmap:
         Raises:
             CalledProcessError: it could not.
         """
-        before = _children_s()
+        before = children_s()
         subprocess.run([self.program, f"{kind}:{source}"], env=self.environment, check=True)
-        return _children_s() - before
+        return children_s() - before
 
     def query(self, source: Path, keys: bytes, kind: str = "lmdb") -> bytes:
         """What `postmap -q -` prints for these keys, a line each.
@@ -71,6 +71,7 @@ def fetched(folder: Path) -> Postmap | None:
     return postmap
 
 
-def _children_s() -> float:
+def children_s() -> float:
+    """Processor time of the programs that ended, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
