@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from app.render.generation import Secret
 from app.routing.credential import parse_password, parse_username
 from app.routing.errors import ControlError, Refused
+from app.routing.hop_kinds import labels_in
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction
-from app.routing.uses import labels_in_use, relays_of
+from app.routing.uses import kinds_to, labels_in_use, urls_to_ask
 from app.wire import SecretMessage
 
 
@@ -61,11 +62,13 @@ def _misdirected(table: RoutingTable) -> Iterator[str]:
     for rule in table.ordered:
         if not isinstance(rule.action, RelayAction):
             continue
-        for url in relays_of(table, rule.action.via):
+        for url in urls_to_ask(table, rule.action.via):
             credential = table.credentials.get(url.credential or "")
-            if credential is None:
-                continue
-            if not credential.allows(url.host):
+            if credential is not None and not credential.allows(url.host):
                 yield f"rule {rule.name} sends credential {credential.label} where it may not go"
-            if not rule.action.tls_verify and not credential.allow_unverified:
+        if rule.action.tls_verify:
+            continue
+        for label in sorted(labels_in(kinds_to(table, rule.action.via))):
+            credential = table.credentials.get(label)
+            if credential is not None and not credential.allow_unverified:
                 yield f"rule {rule.name} sends credential {credential.label} to an unverified host"

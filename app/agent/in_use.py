@@ -54,7 +54,7 @@ def _maps(table: RoutingTable, action: RelayAction) -> Iterator[RelayMap]:
             yield from table.maps.values()
             return
         named: tuple[EntryHop | None, ...] = (
-            *table.entries_of(via.name).noted,
+            *(kind for kind in table.entries_of(via.name).kinds if isinstance(kind, ViaMap)),
             found.default,
         )
         yield from (table.maps[hop.name] for hop in named if isinstance(hop, ViaMap))

@@ -1,9 +1,10 @@
 """The entries of tables in the live file: written where they differ, and read where they are."""
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from operator import itemgetter
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import lmdb
 
@@ -11,6 +12,7 @@ from app import garbage
 from app.render.opensmtpd import spelling
 from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
 from app.routing.errors import ControlError
+from app.routing.hop_kinds import Credentials, HopKind, Noted, RelayKind, kind_of, noted_as
 from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, read_entry
 from app.routing.next_hop import EntryHop, ViaMap, parse_entry_hop
 from app.routing.routing_table import RoutingTable
@@ -44,15 +46,18 @@ def write_tables(
             for where, _ in list(beginning(transaction, entry_key(name, ""))):
                 transaction.delete(where)
             transaction.delete(key("known", name))
+            transaction.delete(key("doubts", name))
+    beside = routing.credentials, mark_of(routing.credentials)
     for name in routing.tables:
         entries = routing.entries_of(name)
-        if _is_stored(entries, name):
-            if not entries.over:
-                continue
-            _write_changes(transaction, name, entries.over)
-        else:
+        if not _is_stored(entries, name):
             _write_all(transaction, name, entries)
-        transaction.put(key("known", name), _known_row(entries))
+            _find_out(entries, routing.credentials)
+            transaction.put(key("known", name), _known_row(entries))
+        elif entries.over:
+            _write_changes(transaction, name, entries.over)
+            transaction.put(key("known", name), _known_row(entries))
+        _write_doubts(transaction, name, entries, beside)
 
 
 def _is_stored(entries: TableEntries, table: str) -> TypeGuard[LayeredEntries]:
@@ -126,49 +131,111 @@ def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted
     return gone + ([] if at is None else [at[0], *(each for each, _ in old)]), changed
 
 
+def _find_out(entries: TableEntries, credentials: Credentials) -> None:
+    """Find out what is told of all entries in their row."""
+    known = entries.known
+    known.hops, known.noted, known.kinds = entries.hops, entries.noted, entries.kinds
+    entries.doubtful(credentials)
+
+
 def _known_row(entries: TableEntries) -> bytes:
     """What is known of all entries of a table, so that nobody has to look through them."""
-    digest = entries.digest
-    hops: Mapping[EntryHop, int] | None = entries.hops
-    if hops is not None and len(hops) > _MOST_HOPS:
-        hops = None
+    known = entries.known
     said = {
-        "digest": digest.to_bytes().hex(),
-        "hops": None if hops is None else {str(hop): n for hop, n in hops.items()},
-        "noted": {str(hop): n for hop, n in entries.noted.items()},
+        "digest": entries.digest.to_bytes().hex(),
+        "hops": _few(known.hops),
+        "noted": _few(known.noted),
+        "kinds": [[_said_of(kind), n] for kind, n in entries.kinds.items()],
     }
     return json.dumps(said).encode()
 
 
-def entries_of(begin: Begin, transaction: lmdb.Transaction, table: str) -> TableEntries:
+def _write_doubts(
+    transaction: lmdb.Transaction,
+    table: str,
+    entries: TableEntries,
+    beside: tuple[Credentials, str],
+) -> None:
+    """Write which next hops are doubtful beside these credentials, where that was found out."""
+    known = entries.known.doubtful
+    if known is None or known[0] is not beside[0]:
+        return
+    row = json.dumps({"beside": beside[1], "doubtful": _few(known[1])}).encode()
+    if row != get(transaction, key("doubts", table)):
+        transaction.put(key("doubts", table), row)
+
+
+def mark_of(credentials: Credentials) -> str:
+    """What tells credentials from others, in hex."""
+    said = [repr(credentials[label]) for label in sorted(credentials)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _few(counts: Mapping[Any, int] | None) -> Mapping[str, int] | None:
+    """Counts as they are written; None where there are so many that to write them costs more."""
+    if counts is None or len(counts) > _MOST_HOPS:
+        return None
+    return {str(each): n for each, n in counts.items()}
+
+
+def _said_of(kind: HopKind) -> object:
+    if isinstance(kind, RelayKind):
+        return [kind.mandatory, kind.credential, kind.family, kind.too_long]
+    return str(kind)
+
+
+def _kind_said(said: str | list[Any]) -> HopKind:
+    return kind_of(parse_entry_hop(said)) if isinstance(said, str) else RelayKind(*said)
+
+
+def entries_of(
+    begin: Begin, transaction: lmdb.Transaction, table: str, beside: tuple[Credentials, str]
+) -> TableEntries:
     """The entries of a table, with what is known of them all.
 
+    Args:
+        begin: see `Begin`.
+        transaction: in which what is known is read.
+        table: its name.
+        beside: the credentials of the same revision, with their mark.
+
     Raises:
-        NotLive: nothing is.
+        NotLive: nothing is known.
     """
     said = json.loads(get(transaction, key("known", table)) or b"null")
     if said is None:
         raise NotLive
     digest = EntriesDigest.from_bytes(bytes.fromhex(said["digest"]))
     found = LayeredEntries(StoredEntries(begin, table, digest.count), {}, digest.count)
-    found.known.digest = digest
+    known = found.known
+    known.digest = digest
     if said["hops"] is not None:
-        found.known.hops = _counts(said["hops"])
-    found.known.noted = _counts(said["noted"])
+        known.hops = Shards({parse_entry_hop(hop): n for hop, n in said["hops"].items()})
+    known.noted = _noted(said["noted"])
+    if said.get("kinds") is not None:
+        known.kinds = Shards({_kind_said(kind): n for kind, n in said["kinds"]})
+    doubts = json.loads(get(transaction, key("doubts", table)) or b"{}")
+    doubtful = _noted(doubts.get("doubtful"))
+    if doubtful is not None and doubts["beside"] == beside[1]:
+        known.doubtful = beside[0], doubtful
     return found
+
+
+def _noted(said: Mapping[str, int] | None) -> Shards[Noted, int] | None:
+    if said is None:
+        return None
+    told = ((noted_as(parse_entry_hop(hop)), n) for hop, n in said.items())
+    return Shards({noted: n for noted, n in told if noted is not None})
 
 
 def maps_of(transaction: lmdb.Transaction, name: str, table: Table | None) -> frozenset[str]:
     """The relay maps that a table leads to, by its entries or by its default."""
     said = json.loads(get(transaction, key("known", name)) or b"{}")
-    hops = {parse_entry_hop(hop) for hop in said.get("noted", {})}
-    if table is not None and table.default is not None:
-        hops.add(table.default)
-    return frozenset(hop.name for hop in hops if isinstance(hop, ViaMap))
-
-
-def _counts(said: Mapping[str, int]) -> Shards[EntryHop, int]:
-    return Shards({parse_entry_hop(hop): n for hop, n in said.items()})
+    kinds = {_kind_said(kind) for kind, _ in said.get("kinds", [])}
+    # As an agent wrote it that knew of no kinds.
+    hops = {parse_entry_hop(hop) for hop in said.get("noted") or {}}
+    default = set() if table is None or table.default is None else {table.default}
+    return frozenset(hop.name for hop in kinds | hops | default if isinstance(hop, ViaMap))
 
 
 class StoredEntries(Mapping[str, EntryHop]):

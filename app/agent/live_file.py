@@ -19,7 +19,7 @@ from pathlib import Path
 import lmdb
 
 from app.agent import durable
-from app.agent.live_entries import beginning, entries_of, get, maps_of, write_tables
+from app.agent.live_entries import beginning, entries_of, get, maps_of, mark_of, write_tables
 from app.observe import event
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
@@ -186,7 +186,10 @@ class LiveFile:
             found = self.structure()
             with self._open.begin() as transaction:
                 retired = json.loads(get(transaction, RETIRED) or b"[]")
-                entries = {name: entries_of(self.begin, transaction, name) for name in found.tables}
+                beside = found.credentials, mark_of(found.credentials)
+                entries = {
+                    name: entries_of(self.begin, transaction, name, beside) for name in found.tables
+                }
             for kind, name in retired:
                 (found.maps if kind == "map" else found.tables).pop(name, None)
             states = {key: each for key, each in found.states.items() if key[0] in found.maps}

@@ -4,15 +4,24 @@ An error refuses the write that makes it; a warning does not. A finding names ou
 repeats no other text that somebody sent.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.routing.change import Kind, Subject
 from app.routing.credential import Credential
 from app.routing.errors import Fault
-from app.routing.names import host_address
-from app.routing.next_hop import LONGEST_HOST, OLD_SSL, NextHop, ViaMap, ViaMx, ViaTable, is_plain
+from app.routing.hop_kinds import RelayKind, labels_in
+from app.routing.next_hop import (
+    LONGEST_HOST,
+    NextHop,
+    ViaMap,
+    ViaMx,
+    ViaTable,
+    is_long,
+    is_old_ssl_on_starttls,
+    is_plain,
+)
 from app.routing.overlaps import overlapping, shadowed
 from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
@@ -21,10 +30,19 @@ from app.routing.routing_table import Pools, RoutingTable, StateKey
 from app.routing.rule import RelayAction, Rule, faults_of
 from app.routing.rule_index import RuleBook
 from app.routing.table import Table
-from app.routing.uses import Place, ends_of, in_entries, in_maps, in_rules, in_tables
+from app.routing.uses import (
+    Named,
+    Place,
+    doubtful_in_entries,
+    in_maps,
+    in_rules,
+    in_tables,
+    kinds_to,
+    named_by,
+    named_by_entries,
+)
 
 ALL_DOWN = "all-down"
-_STARTTLS_PORTS = frozenset({25, 587})
 
 
 class Severity(StrEnum):
@@ -106,12 +124,12 @@ Credentials = Mapping[str, Credential]
 
 
 def _written(table: RoutingTable) -> Iterator[Finding]:
-    """What is wrong with next hops where they are written; of entries it is found each time."""
+    """What is wrong with next hops where they are written; of entries few are looked at."""
     there = (table.maps, table.tables, table.credentials)
     yield from _of_places(in_maps(table.maps), *there)
     yield from _of_places(in_tables(table.tables), *there)
     yield from _of_places(in_rules(table.rules), *there)
-    for place in in_entries(table):
+    for place in doubtful_in_entries(table):
         yield from _of_place(place, *there)
 
 
@@ -154,10 +172,10 @@ def _credential(place: Place, url: RelayURL, credentials: Credentials) -> Iterat
 
 
 def _relay_url(place: Place, url: RelayURL) -> Iterator[Finding]:
-    if len(url.host) > LONGEST_HOST:
+    if is_long(url):
         detail = f"OpenSMTPD takes no host of more than {LONGEST_HOST} octets"
         yield _warning("long-host", place.subject, place.pointer, detail)
-    if url.schema.startswith(OLD_SSL) and url.effective_port in _STARTTLS_PORTS:
+    if is_old_ssl_on_starttls(url):
         detail = (
             "this means TLS from the first byte, which port 25 and 587 do not speak: tls:// is"
             " probably meant"
@@ -169,12 +187,8 @@ def _unused(table: RoutingTable) -> Iterator[Finding]:
     idle = _idle_but_for_entries(table.maps, table.tables, table.credentials, table.rules)
     if not idle:
         return
-    of_entries = _named(in_entries(table))
+    of_entries = named_by_entries(table)
     yield from (finding for named, finding in idle.items() if named not in of_entries)
-
-
-Named = ViaMap | ViaTable | str
-"""A map, a table, or the label of a credential."""
 
 
 @remembered
@@ -182,7 +196,7 @@ def _idle_but_for_entries(
     maps: Maps, tables: Tables, credentials: Credentials, rules: Mapping[str, Rule]
 ) -> Mapping[Named, Finding]:
     """What nothing names but an entry perhaps, with the finding that it is if none does."""
-    named = _named((*in_maps(maps), *in_tables(tables), *in_rules(rules)))
+    named = named_by((*in_maps(maps), *in_tables(tables), *in_rules(rules)))
     there: list[tuple[Named, str, Subject]] = [
         *((ViaMap(name), "unused-map", Subject(Kind.RELAY_MAP, name)) for name in maps),
         *((ViaTable(name), "unused-table", Subject(Kind.TABLE, name)) for name in tables),
@@ -195,12 +209,6 @@ def _idle_but_for_entries(
     }
 
 
-def _named(written: Iterable[Place]) -> set[Named]:
-    hops = {place.hop for place in written}
-    labels = {hop.credential for hop in hops if isinstance(hop, RelayURL) and hop.credential}
-    return {hop for hop in hops if isinstance(hop, ViaMap | ViaTable)} | labels
-
-
 @remembered
 def _rules_alone(rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
     return tuple(
@@ -211,10 +219,10 @@ def _rules_alone(rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
 
 
 def _rules_and_relays(table: RoutingTable) -> Iterator[Finding]:
-    known: dict[NextHop, tuple[RelayURL | ViaMx, ...]] = {}
+    known: dict[NextHop, frozenset[RelayKind | ViaMx]] = {}
     for subject, action in _asking_of_relays(table.rules):
         if action.via not in known:
-            known[action.via] = ends_of(table, action.via)
+            known[action.via] = kinds_to(table, action.via)
         yield from _rule_and_relays(table, subject, action, known[action.via])
 
 
@@ -235,24 +243,24 @@ def _rule_and_relays(
     table: RoutingTable,
     subject: Subject,
     action: RelayAction,
-    ends: tuple[RelayURL | ViaMx, ...],
+    ends: frozenset[RelayKind | ViaMx],
 ) -> Iterator[Finding]:
-    urls = [end for end in ends if isinstance(end, RelayURL)]
-    if len(urls) < len(ends) or not all(url.tls.mandatory for url in urls):
+    relays = [end for end in ends if isinstance(end, RelayKind)]
+    if len(relays) < len(ends) or not all(relay.mandatory for relay in relays):
         detail = "it speaks of relays whose TLS is mandatory, and a relay of this rule has none"
         if not action.tls_verify:
             yield _error("verify-needs-tls", subject, "/action/tls_verify", detail)
         if action.ca is not None:
             yield _error("verify-needs-tls", subject, "/action/ca", detail)
     if not action.tls_verify:
-        yield from _unverified_labels(table, subject, urls)
-    yield from _source_families(subject, action, urls)
+        yield from _unverified_labels(table, subject, relays)
+    yield from _source_families(subject, action, relays)
 
 
 def _unverified_labels(
-    table: RoutingTable, subject: Subject, urls: list[RelayURL]
+    table: RoutingTable, subject: Subject, relays: list[RelayKind]
 ) -> Iterator[Finding]:
-    for label in sorted({url.credential for url in urls if url.credential is not None}):
+    for label in sorted(labels_in(relays)):
         credential = table.credentials.get(label)
         if credential is not None and not credential.allow_unverified:
             detail = (
@@ -263,10 +271,9 @@ def _unverified_labels(
 
 
 def _source_families(
-    subject: Subject, action: RelayAction, urls: list[RelayURL]
+    subject: Subject, action: RelayAction, relays: list[RelayKind]
 ) -> Iterator[Finding]:
-    addresses = (host_address(url.host) for url in urls)
-    families = {address.version for address in addresses if address is not None}
+    families = {relay.family for relay in relays if relay.family is not None}
     for position, source in enumerate(action.sources):
         if families - {source.version}:
             detail = (

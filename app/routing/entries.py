@@ -8,9 +8,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Self, TypeVar
 
-from app.routing.next_hop import EntryHop, is_plain
+from app.routing.first_keys import Firsts
+from app.routing.hop_kinds import (
+    Credentials,
+    HopKind,
+    Noted,
+    is_doubtful,
+    kind_of,
+    noted_as,
+    summed,
+)
+from app.routing.next_hop import EntryHop
 from app.routing.shards import Shards
 
 _WIDTH = 336
@@ -23,9 +33,6 @@ fall to anybody who may write entries.
 _MODULUS = 1 << (8 * _WIDTH)
 CARRIED = 4096
 """With more changes at once than that, what is known is worked out anew when it is asked for."""
-
-_First: TypeAlias = Mapping[EntryHop, str]
-"""The first key, by name, of each noted next hop in a part of the entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +114,53 @@ class TableEntries(Shards[str, EntryHop]):
         return hops
 
     @property
-    def noted(self) -> Shards[EntryHop, int]:
-        """As `hops`, without those that are plain."""
-        noted = self.known.noted
-        if noted is None:
-            counted = _counted(self) if self.known.hops is None else self.known.hops
-            noted = Shards({hop: n for hop, n in counted.items() if not is_plain(hop)})
-            self.known.noted = noted
-        return noted
+    def noted(self) -> Shards[Noted, int]:
+        """What next hops are noted as, those that are not plain, with how many entries have it."""
+        if self.known.noted is None:
+            self._sum_up()
+        return self.known.noted or Shards()
+
+    @property
+    def kinds(self) -> Shards[HopKind, int]:
+        """Each kind of next hop that there is, with how many entries have one."""
+        if self.known.kinds is None:
+            self._sum_up()
+        return self.known.kinds or Shards()
+
+    def _sum_up(self) -> None:
+        kinds, noted = summed(self.leaves())
+        self.known.kinds, self.known.noted = Shards(kinds), Shards(noted)
+
+    def doubtful(self, credentials: Credentials) -> Shards[Noted, int]:
+        """Those of `noted` of which their kind does not tell all, beside these credentials.
+
+        All of `noted` are looked at where the credentials are others than last time.
+        """
+        known = self.known.doubtful
+        if known is None or known[0] is not credentials:
+            noted = self.noted.items()
+            found = {each: n for each, n in noted if is_doubtful(each, credentials)}
+            known = self.known.doubtful = credentials, Shards(found)
+        return known[1]
 
     def prepare(self) -> None:
         """Find out what every edit asks for; whoever makes a million entries does it there."""
-        self.known.noted = self.noted
+        if self.known.kinds is None or self.known.noted is None:
+            self._sum_up()
 
     def first_key(self, hop: EntryHop) -> str:
         """The first key, by name, that has a next hop of `noted`. Raises KeyError for others.
 
         All entries are looked at by the first question; later, those parts that changed since.
         """
-        known = self.known
-        found = known.first.get(hop)
+        known, noted = self.known, noted_as(hop)
+        if noted is None:
+            raise KeyError(hop)
+        found = known.first.get(noted)
         if found is None:
-            known.seen = known.seen.of(self)
-            found = known.seen.key(hop)
-            known.first = known.first.after({hop: found})
+            known.seen = known.seen.of(self.branches())
+            found = known.seen.key(noted)
+            known.first = known.first.after({noted: found})
         return found
 
     def after_all(
@@ -251,51 +281,6 @@ class Draft(LayeredEntries):
         self.over[key] = hop
 
 
-@dataclass(frozen=True, slots=True)
-class Firsts:
-    """The first keys in each part of some entries.
-
-    Attributes:
-        parts: the branches of those entries, of leaves.
-        leaves: the first keys in each leaf, by branch.
-        branches: the first keys in each branch.
-    """
-
-    parts: tuple[tuple[Mapping[str, EntryHop], ...], ...] = ()
-    leaves: tuple[tuple[_First, ...], ...] = ()
-    branches: tuple[_First, ...] = ()
-
-    def of(self, entries: TableEntries) -> "Firsts":
-        """The first keys of other entries: what they do not share with these is looked at."""
-        parts = entries.branches()
-        leaves: list[tuple[_First, ...]] = []
-        branches: list[_First] = []
-        is_alike = len(parts) == len(self.parts)
-        for number, branch in enumerate(parts):
-            if is_alike and branch is self.parts[number]:
-                leaves.append(self.leaves[number])
-                branches.append(self.branches[number])
-            else:
-                known = self._known(number) if is_alike else {}
-                found = ((leaf, known.get(id(leaf))) for leaf in branch)
-                leaves.append(
-                    tuple(_first(leaf) if first is None else first for leaf, first in found)
-                )
-                branches.append(_merged(leaves[-1]))
-        return Firsts(parts, tuple(leaves), tuple(branches))
-
-    def _known(self, number: int) -> Mapping[int, _First]:
-        leaves = zip(self.parts[number], self.leaves[number], strict=True)
-        return {id(leaf): first for leaf, first in leaves}
-
-    def key(self, hop: EntryHop) -> str:
-        """The first key that has a noted next hop. Raises KeyError for others."""
-        keys = [first[hop] for first in self.branches if hop in first]
-        if not keys:
-            raise KeyError(hop)
-        return min(keys)
-
-
 _NO_FIRSTS = Firsts()
 
 
@@ -306,15 +291,19 @@ class Known:
     Attributes:
         digest: of all.
         hops: how many have each next hop.
-        noted: the same, without plain ones.
+        noted: how many have each that is not plain.
+        kinds: how many have a next hop of each kind.
+        doubtful: those of the noted ones that are, beside those very credentials.
         first: the first key, by name, of noted ones for which that is sure.
         seen: the first keys in each part of these entries, or of some that they come from.
     """
 
     digest: EntriesDigest | None = None
     hops: Shards[EntryHop, int] | None = None
-    noted: Shards[EntryHop, int] | None = None
-    first: Shards[EntryHop, str] = field(default_factory=Shards)
+    noted: Shards[Noted, int] | None = None
+    kinds: Shards[HopKind, int] | None = None
+    doubtful: tuple[Credentials, Shards[Noted, int]] | None = None
+    first: Shards[Noted, str] = field(default_factory=Shards)
     seen: Firsts = _NO_FIRSTS
 
     def after(self, entries: TableEntries, changes: Mapping[str, EntryHop | None]) -> "Known":
@@ -325,59 +314,71 @@ class Known:
                 digest = digest.with_(key, entries.get(key), hop)
         moved = Counter(hop for hop in changes.values() if hop is not None)
         moved.subtract(hop for hop in map(entries.get, changes) if hop is not None)
-        noted = {hop: n for hop, n in moved.items() if not is_plain(hop)}
+        noted: Counter[Noted] = Counter()
+        noted.update(filter(None, map(_noted, changes.values())))
+        noted.subtract(filter(None, map(_noted, map(entries.get, changes))))
         return Known(
             digest=digest,
             hops=_moved(self.hops, moved),
             noted=_moved(self.noted, noted),
+            kinds=self._kinds_after(moved),
+            doubtful=self._doubtful_after(noted),
             first=self._first_after(entries, changes),
             seen=self.seen,
         )
 
+    def _kinds_after(self, moved: Mapping[EntryHop, int]) -> Shards[HopKind, int] | None:
+        if self.kinds is None:
+            return None
+        kinds: Counter[HopKind] = Counter()
+        for hop, n in moved.items():
+            kinds[kind_of(hop)] += n
+        return _moved(self.kinds, kinds)
+
+    def _doubtful_after(
+        self, noted: Mapping[Noted, int]
+    ) -> tuple[Credentials, Shards[Noted, int]] | None:
+        if self.doubtful is None:
+            return None
+        credentials, before = self.doubtful
+        moved = {each: n for each, n in noted.items() if is_doubtful(each, credentials)}
+        return credentials, before.after(_counts_after(before, moved))
+
     def _first_after(
         self, entries: TableEntries, changes: Mapping[str, EntryHop | None]
-    ) -> Shards[EntryHop, str]:
+    ) -> Shards[Noted, str]:
         """Where the first one goes, the next is not known."""
         if not self.first:
             return self.first
-        gone = {hop for key in changes if (hop := entries.get(key)) and self.first.get(hop) == key}
-        first: dict[EntryHop, str | None] = dict.fromkeys(gone)
+        gone: set[Noted] = set()
+        for key in changes:
+            before = _noted(entries.get(key))
+            if before is not None and self.first.get(before) == key:
+                gone.add(before)
+        first: dict[Noted, str | None] = dict.fromkeys(gone)
         for key, hop in changes.items():
-            if hop is not None and hop not in gone and not is_plain(hop):
-                known = first.get(hop) or self.first.get(hop)
-                if known is not None or hop not in entries.noted:
-                    first[hop] = min(key, known or key)
+            noted = _noted(hop)
+            if noted is not None and noted not in gone:
+                known = first.get(noted) or self.first.get(noted)
+                if known is not None or noted not in entries.noted:
+                    first[noted] = min(key, known or key)
         return self.first.after(first)
 
 
-def _first(leaf: Mapping[str, EntryHop]) -> _First:
-    hops = {id(hop): hop for hop in leaf.values()}
-    noted = {number for number, hop in hops.items() if not is_plain(hop)}
-    first: dict[int, str] = {}
-    if noted:
-        for key, hop in leaf.items():
-            number = id(hop)
-            if number in noted and key < first.setdefault(number, key):
-                first[number] = key
-    return _merged({hops[number]: key} for number, key in first.items())
+def _noted(hop: EntryHop | None) -> Noted | None:
+    return None if hop is None else noted_as(hop)
 
 
-def _merged(firsts: Iterable[_First]) -> _First:
-    merged: dict[EntryHop, str] = {}
-    for first in firsts:
-        for hop, key in first.items():
-            if key < merged.setdefault(hop, key):
-                merged[hop] = key
-    return merged
+_H = TypeVar("_H")
 
 
-def _moved(
-    counts: Shards[EntryHop, int] | None, moved: Mapping[EntryHop, int]
-) -> Shards[EntryHop, int] | None:
+def _moved(counts: Shards[_H, int] | None, moved: Mapping[_H, int]) -> Shards[_H, int] | None:
     """Counts once they moved by so much; None where they are not known."""
-    if counts is None:
-        return None
-    return counts.after({hop: counts.get(hop, 0) + n or None for hop, n in moved.items() if n})
+    return None if counts is None else counts.after(_counts_after(counts, moved))
+
+
+def _counts_after(counts: Shards[_H, int], moved: Mapping[_H, int]) -> dict[_H, int | None]:
+    return {each: counts.get(each, 0) + n or None for each, n in moved.items() if n}
 
 
 def _counted(entries: TableEntries) -> dict[EntryHop, int]:

@@ -77,6 +77,24 @@ OLD_SSL = ("ssl", "secure")
 """How schemas of TLS from the first byte begin that were once used for STARTTLS."""
 
 
+_STARTTLS_PORTS = frozenset({25, 587})
+
+
+def is_long(url: RelayURL) -> bool:
+    """Whether OpenSMTPD cannot take the host."""
+    return len(url.host) > LONGEST_HOST
+
+
+def is_old_ssl_on_starttls(url: RelayURL) -> bool:
+    """Whether it says TLS from the first byte, on a port where that begins by STARTTLS."""
+    return url.schema.startswith(OLD_SSL) and url.effective_port in _STARTTLS_PORTS
+
+
+def is_odd(url: RelayURL) -> bool:
+    """Whether something can be said against a relay URL in itself."""
+    return is_long(url) or is_old_ssl_on_starttls(url)
+
+
 def is_plain(hop: EntryHop) -> bool:
     """Whether a next hop names nothing of ours, and nothing of itself can be said against it.
 
@@ -84,6 +102,5 @@ def is_plain(hop: EntryHop) -> bool:
     look at them.
     """
     if isinstance(hop, RelayURL):
-        odd = len(hop.host) > LONGEST_HOST or hop.schema.startswith(OLD_SSL)
-        return hop.credential is None and not odd
+        return hop.credential is None and not is_odd(hop)
     return isinstance(hop, ViaMx)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.routing.change import Kind, Subject
 from app.routing.entries import TableEntries
-from app.routing.next_hop import EntryHop, NextHop, ViaMap, ViaMx, ViaTable
+from app.routing.hop_kinds import HopKind, RelayKind, hop_of, kind_of, labels_in, named_in
+from app.routing.next_hop import NextHop, ViaMap, ViaMx, ViaTable
 from app.routing.relay_map import RelayMap
 from app.routing.relay_url import RelayURL
 from app.routing.remembered import remembered
@@ -38,17 +40,6 @@ class Place:
         return Subject(Kind.ENTRY, self.owner.name, key)
 
 
-def places(table: RoutingTable) -> Iterator[Place]:
-    """Every place where a next hop is written, but for entries whose next hop is plain.
-
-    Of a table's equal entries there is one place.
-    """
-    yield from in_maps(table.maps)
-    yield from in_tables(table.tables)
-    yield from in_entries(table)
-    yield from in_rules(table.rules)
-
-
 @remembered
 def in_maps(maps: Mapping[str, RelayMap]) -> tuple[Place, ...]:
     """The places in maps."""
@@ -70,13 +61,16 @@ def in_tables(tables: Mapping[str, Table]) -> tuple[Place, ...]:
     )
 
 
-def in_entries(table: RoutingTable) -> tuple[Place, ...]:
-    """The places in entries, as `places` has them."""
-    return tuple(
-        Place(Subject(Kind.TABLE, name), "/via", hop, table.entries_of(name))
-        for name in table.tables
-        for hop in table.entries_of(name).noted
-    )
+def doubtful_in_entries(table: RoutingTable) -> Iterator[Place]:
+    """The places in entries where something may be wrong; of a table's equal entries there is one.
+
+    It costs as much as there are of them, and kinds of next hops.
+    """
+    for name in table.tables:
+        entries, subject = table.entries_of(name), Subject(Kind.TABLE, name)
+        maps = (kind for kind in entries.kinds if isinstance(kind, ViaMap))
+        for hop in (*maps, *map(hop_of, entries.doubtful(table.credentials))):
+            yield Place(subject, "/via", hop, entries)
 
 
 @remembered
@@ -89,44 +83,72 @@ def in_rules(rules: Mapping[str, Rule]) -> tuple[Place, ...]:
     )
 
 
-def ends_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL | ViaMx, ...]:
-    """Every relay URL that a next hop may lead to, and `mx` if it may lead there."""
-    if isinstance(via, ViaMap):
+Named = ViaMap | ViaTable | str
+"""A map, a table, or the label of a credential."""
+
+
+def named_by(written: Iterable[Place]) -> set[Named]:
+    """What is named in some places."""
+    hops = {place.hop for place in written}
+    labels = {hop.credential for hop in hops if isinstance(hop, RelayURL) and hop.credential}
+    return {hop for hop in hops if isinstance(hop, ViaMap | ViaTable)} | labels
+
+
+def named_by_entries(table: RoutingTable) -> set[Named]:
+    """What is named by entries."""
+    return {named for name in table.tables for named in named_in(table.entries_of(name).kinds)}
+
+
+def kinds_to(table: RoutingTable, via: NextHop) -> frozenset[RelayKind | ViaMx]:
+    """The kinds of all relays that a next hop may lead to, and `mx` if it may lead there."""
+    found: set[RelayKind | ViaMx] = set()
+    for kind in kinds_of(table, via):
+        if isinstance(kind, ViaMap):
+            relay_map = table.maps.get(kind.name)
+            found |= frozenset() if relay_map is None else _kinds_in(relay_map)
+        else:
+            found.add(kind)
+    return frozenset(found)
+
+
+def kinds_of(table: RoutingTable, via: NextHop) -> frozenset[HopKind]:
+    """The kind of a next hop; of a table, those of its entries and of its default."""
+    if not isinstance(via, ViaTable):
+        return frozenset({kind_of(via)})
+    found = table.tables.get(via.name)
+    default = None if found is None else found.default
+    return frozenset(
+        (*table.entries_of(via.name).kinds, *(() if default is None else (kind_of(default),)))
+    )
+
+
+def urls_to_ask(table: RoutingTable, via: NextHop) -> Iterator[RelayURL]:
+    """The relay URLs that a next hop may lead to, less entries whose kind tells all of them.
+
+    Of those that are left out each credential is there, and for their host.
+    """
+    if isinstance(via, RelayURL):
+        yield via
+    elif isinstance(via, ViaMap):
         relay_map = table.maps.get(via.name)
-        return () if relay_map is None else tuple(relay.url for relay in relay_map.relays)
-    if isinstance(via, ViaTable):
-        found = table.tables.get(via.name)
-        hops: dict[EntryHop, None] = dict.fromkeys(table.entries_of(via.name).hops)
-        if found is not None and found.default is not None:
-            hops.setdefault(found.default)
-        ends = dict.fromkeys(end for hop in hops for end in ends_of(table, hop))
-        return tuple(ends)
-    return (via,)
+        yield from () if relay_map is None else (relay.url for relay in relay_map.relays)
+    elif isinstance(via, ViaTable):
+        entries, found = table.entries_of(via.name), table.tables.get(via.name)
+        default = () if found is None or found.default is None else (found.default,)
+        maps = (kind for kind in entries.kinds if isinstance(kind, ViaMap))
+        for hop in (*default, *maps, *map(hop_of, entries.doubtful(table.credentials))):
+            yield from urls_to_ask(table, hop)
 
 
-def relays_of(table: RoutingTable, via: NextHop) -> tuple[RelayURL, ...]:
-    """Every relay URL that a next hop may lead to; empty for `mx`."""
-    return tuple(end for end in ends_of(table, via) if isinstance(end, RelayURL))
+@lru_cache(maxsize=4096)
+def _kinds_in(relay_map: RelayMap) -> frozenset[RelayKind | ViaMx]:
+    return frozenset(kind_of(relay.url) for relay in relay_map.relays)  # type: ignore[misc]
 
 
 def labels_in_use(table: RoutingTable) -> frozenset[str]:
     """The credential labels that the enabled rules may use."""
     hops = {r.action.via for r in table.ordered if isinstance(r.action, RelayAction)}
-    labels = {label for hop in hops for label in _labels_of(table, hop)}
-    return frozenset(labels)
-
-
-def _labels_of(table: RoutingTable, via: NextHop) -> Iterator[str]:
-    """The labels in the relay URLs that a next hop may lead to."""
-    hops: Iterable[NextHop] = (via,)
-    if isinstance(via, ViaTable):
-        found = table.tables.get(via.name)
-        default = () if found is None or found.default is None else (found.default,)
-        hops = (*default, *table.entries_of(via.name).noted)
-    for hop in hops:
-        for url in relays_of(table, hop):
-            if url.credential is not None:
-                yield url.credential
+    return frozenset(label for hop in hops for label in labels_in(kinds_to(table, hop)))
 
 
 def users_of(table: RoutingTable, subject: Subject) -> Iterator[Subject]:

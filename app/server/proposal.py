@@ -10,10 +10,17 @@ from app.routing.check import Finding, Severity, findings, missing_credentials
 from app.routing.credential import Credential
 from app.routing.errors import CredentialMissing, Fault, Invalid, LimitReached, StillReferenced
 from app.routing.next_hop import ViaMap, ViaTable
-from app.routing.relay_url import RelayURL
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
-from app.routing.uses import places, users_of
+from app.routing.uses import (
+    Named,
+    in_maps,
+    in_rules,
+    in_tables,
+    named_by,
+    named_by_entries,
+    users_of,
+)
 from app.routing.writes import Delete, Put, PutMany, PutRelay, Write, changes_of
 from app.server.storage import NewSecret
 
@@ -158,11 +165,16 @@ def _refuse_if_used(after: RoutingTable, changes: Iterable[Change]) -> None:
 
 def _named(table: RoutingTable) -> set[Subject]:
     """Every map, table and credential that something names: one look for any number of deletes."""
-    hops = {place.hop for place in places(table)}
-    maps = {Subject(Kind.RELAY_MAP, hop.name) for hop in hops if isinstance(hop, ViaMap)}
-    tables = {Subject(Kind.TABLE, hop.name) for hop in hops if isinstance(hop, ViaTable)}
-    labels = {hop.credential for hop in hops if isinstance(hop, RelayURL)}
-    return maps | tables | {Subject(Kind.CREDENTIAL, label) for label in labels if label}
+    written = (*in_maps(table.maps), *in_tables(table.tables), *in_rules(table.rules))
+    return {_subject_of(named) for named in named_by(written) | named_by_entries(table)}
+
+
+def _subject_of(named: Named) -> Subject:
+    if isinstance(named, ViaMap):
+        return Subject(Kind.RELAY_MAP, named.name)
+    if isinstance(named, ViaTable):
+        return Subject(Kind.TABLE, named.name)
+    return Subject(Kind.CREDENTIAL, named)
 
 
 def _fault(finding: Finding, writes: tuple[Write, ...], after: RoutingTable) -> Fault:

@@ -2,7 +2,7 @@
 
 from app.render.generation import Target
 from app.render.opensmtpd.compiled import compile_routing
-from app.render.opensmtpd.expressible import hops_of, live_reasons
+from app.render.opensmtpd.expressible import live_reasons
 from app.render.opensmtpd.live import too_many_actions
 from app.render.opensmtpd.rows import CAPABILITIES, Capability, Verdict, Version
 from app.routing.decision import assign, needed
@@ -10,6 +10,7 @@ from app.routing.errors import Reason
 from app.routing.next_hop import MX
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction, Rule
+from app.routing.uses import kinds_of
 
 __all__ = ["CAPABILITIES", "Capability", "Verdict", "Version", "notices", "reasons"]
 
@@ -50,6 +51,6 @@ def notices(table: RoutingTable, version: Version, *, live: bool = False) -> tup
 
 def _met(table: RoutingTable, rule: Rule) -> tuple[str, ...]:
     logins = ("auth-unreachable",) if rule.match.positive("auth_users") is not None else ()
-    if isinstance(rule.action, RelayAction) and MX in hops_of(table, rule.action):
+    if isinstance(rule.action, RelayAction) and MX in kinds_of(table, rule.action.via):
         return (*logins, "null-mx")
     return logins

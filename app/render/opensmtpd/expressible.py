@@ -3,44 +3,22 @@
 from collections.abc import Callable, Iterator
 
 from app.render.generation import Target
-from app.render.opensmtpd.actions import relays
-from app.render.opensmtpd.limits import MAX_HOST, MAX_LIST_LINES_IN_ALL
+from app.render.opensmtpd.limits import MAX_LIST_LINES_IN_ALL
 from app.render.opensmtpd.rows import Version, refusal
 from app.routing.credential import may_log_in
 from app.routing.errors import Reason
-from app.routing.names import IPAddress, host_address
-from app.routing.next_hop import EntryHop, ViaMap, ViaTable
+from app.routing.hop_kinds import HopKind, RelayKind, labels_in
+from app.routing.names import IPAddress
+from app.routing.next_hop import ViaMap, ViaTable
 from app.routing.relay_map import Policy, RelayMap
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import RelayAction, Rule
+from app.routing.uses import kinds_of, kinds_to, urls_to_ask
 
 Found = Iterator[tuple[str, str]]
 """Codes of rows that a rule meets, each with what of it does; the rows know the versions."""
-
-
-def hops_of(table: RoutingTable, action: RelayAction) -> tuple[EntryHop, ...]:
-    """The next hops that an action may lead to, each once."""
-    if not isinstance(action.via, ViaTable):
-        return (action.via,)
-    hops = dict.fromkeys(table.entries_of(action.via.name).hops)
-    default = table.tables[action.via.name].default
-    if default is not None:
-        hops.setdefault(default)
-    return tuple(hops)
-
-
-def _to_check(table: RoutingTable, action: RelayAction) -> tuple[EntryHop, ...]:
-    """The next hops against which something may be said, each once.
-
-    Against a plain relay only what the action asks of its TLS or its address can be said: most of
-    a million entries need not be looked at for every rule.
-    """
-    asks = not action.tls_verify or action.ca is not None or bool(action.sources)
-    if asks or not isinstance(action.via, ViaTable):
-        return hops_of(table, action)
-    default = table.tables[action.via.name].default
-    noted = table.entries_of(action.via.name).noted
-    return tuple(dict.fromkeys((*noted, *(() if default is None else (default,)))))
+Kinds = frozenset[HopKind]
+"""The kinds of next hops that a rule may lead to."""
 
 
 def rule_reasons(
@@ -60,9 +38,9 @@ def rule_reasons(
     found = [*_too_big(table, rule.action)]
     found = found or [*_dangling(table, rule.action)]
     if not found:
-        hops = _to_check(table, rule.action)
+        kinds = kinds_of(table, rule.action.via)
         for check in _CHECKS:
-            found.extend(check(table, rule.action, hops))
+            found.extend(check(table, rule.action, kinds))
         if target is not None:
             found.extend(_unknown_to(target, rule.action))
     reasons = (refusal(code, version, subject, detail) for code, detail in dict.fromkeys(found))
@@ -88,8 +66,8 @@ def live_reasons(
             continue
         found = [*_dangling(table, rule.action)]
         if not found:
-            hops = _to_check(table, rule.action)
-            found.extend(f for check in _CHECKS for f in check(table, rule.action, hops))
+            kinds = kinds_of(table, rule.action.via)
+            found.extend(f for check in _CHECKS for f in check(table, rule.action, kinds))
             found.extend(() if target is None else _unknown_to(target, rule.action))
         reasons.extend(
             refusal(code, version, f"rules/{rule.name}", detail, live=True)
@@ -110,16 +88,16 @@ def _dangling(table: RoutingTable, action: RelayAction) -> Found:
     if isinstance(action.via, ViaTable) and action.via.name not in table.tables:
         yield "dangling", f"table {action.via.name} does not exist"
         return
-    for hop in _to_check(table, action):
+    for hop in kinds_of(table, action.via):
         if isinstance(hop, ViaMap) and hop.name not in table.maps:
             yield "dangling", f"relay map {hop.name} does not exist"
 
 
-def _maps(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
+def _maps(table: RoutingTable, action: RelayAction, kinds: Kinds) -> Found:
     del action
-    for hop in hops:
-        if isinstance(hop, ViaMap):
-            yield from _map(table.maps[hop.name])
+    for kind in kinds:
+        if isinstance(kind, ViaMap):
+            yield from _map(table.maps[kind.name])
 
 
 def _map(relay_map: RelayMap) -> Found:
@@ -136,37 +114,49 @@ def _map(relay_map: RelayMap) -> Found:
         yield "mixed-tls", f"{name} mixes relays with mandatory TLS and others"
 
 
-def _tls(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
+def _tls(table: RoutingTable, action: RelayAction, kinds: Kinds) -> Found:
+    del kinds
     if action.tls_verify and action.ca is None:
         return
     if not action.tls_verify and action.ca is not None:
         yield "ca-unverified", ""
-    for hop in hops:
-        urls = relays(table, hop)
-        if not urls or not all(url.tls.mandatory for url in urls):
-            yield "verify-needs-tls", "a next hop is without mandatory TLS"
+    if not all(
+        isinstance(each, RelayKind) and each.mandatory for each in kinds_to(table, action.via)
+    ):
+        yield "verify-needs-tls", "a next hop is without mandatory TLS"
 
 
-def _certificate(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
-    del table, hops
+def _certificate(table: RoutingTable, action: RelayAction, kinds: Kinds) -> Found:
+    del table, kinds
     if action.certificate is not None:
         yield "certificate", ""
 
 
-def _hosts(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
+def _hosts(table: RoutingTable, action: RelayAction, kinds: Kinds) -> Found:
+    del kinds
     versions = {source.version for source in action.sources}
-    for url in (url for hop in hops for url in relays(table, hop)):
-        if len(url.host) > MAX_HOST:
-            yield "host-length", f"a relay's host name has {len(url.host)} characters"
-        address = host_address(url.host)
-        if address is not None and versions - {address.version}:
-            yield "source-family", f"a relay is given by an IPv{address.version} address"
+    for relay in kinds_to(table, action.via):
+        if not isinstance(relay, RelayKind):
+            continue
+        if relay.too_long:
+            yield "host-length", f"a relay's host name has {relay.too_long} characters"
+        if relay.family is not None and versions - {relay.family}:
+            yield "source-family", f"a relay is given by an IPv{relay.family} address"
 
 
-def _labels(table: RoutingTable, action: RelayAction, hops: tuple[EntryHop, ...]) -> Found:
-    for url in (url for hop in hops for url in relays(table, hop)):
-        if not may_log_in(table.credentials, url, verified=action.tls_verify):
-            yield "credential", f"label {url.credential}"
+def _labels(table: RoutingTable, action: RelayAction, kinds: Kinds) -> Found:
+    del kinds
+    barred = [
+        url.credential
+        for url in urls_to_ask(table, action.via)
+        if not may_log_in(table.credentials, url, verified=action.tls_verify)
+    ]
+    if not action.tls_verify:
+        labels = labels_in(kinds_to(table, action.via))
+        given = {label: table.credentials.get(label) for label in labels}
+        barred += [lb for lb, each in given.items() if each is None or not each.allow_unverified]
+    for label in barred:
+        yield "credential", f"label {label}"
 
 
 def _unknown_to(target: Target, action: RelayAction) -> Found:
@@ -185,7 +175,7 @@ def _is_own(address: IPAddress, own: set[IPAddress]) -> bool:
     return address.is_loopback or address in own
 
 
-_CHECKS: tuple[Callable[[RoutingTable, RelayAction, tuple[EntryHop, ...]], Found], ...] = (
+_CHECKS: tuple[Callable[[RoutingTable, RelayAction, Kinds], Found], ...] = (
     _maps,
     _tls,
     _certificate,
