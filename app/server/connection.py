@@ -31,7 +31,10 @@ class Connection(HttpToolsProtocol):
     stall_limit_s = 60.0
     _head = 0
     _heads = 0
-    _deadline: asyncio.TimerHandle | None = None
+    _since: float | None = None
+    """When the head began that is not whole yet."""
+    _look: asyncio.TimerHandle | None = None
+    """When that is looked at next: one timer for many heads, as most are whole at once."""
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -41,7 +44,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
-        self._head_is_here()
+        self._since = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._is_read()
         super().connection_lost(exc)
 
@@ -57,9 +63,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head has no end."""
-        heads = self._heads if self._deadline is not None else None
+        heads = self._heads if self._since is not None else None
         super().data_received(data)
-        if self._deadline is None or heads != self._heads or self.transport.is_closing():
+        if self._since is None or heads != self._heads or self.transport.is_closing():
             return  # it is whole, or has just begun, behind what else was in these octets
         self._head += len(data)
         if self._head > MAX_HEAD:
@@ -72,7 +78,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Let the request begin."""
-        self._head_is_here()
+        self._since = None
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -87,15 +93,12 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _wait_for_head(self) -> None:
-        if self._deadline is None:
+        if self._since is None:
             self._head = 0
             self._heads += 1
-            self._deadline = self.loop.call_later(self.head_limit_s, self._give_up)
-
-    def _head_is_here(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+            self._since = self.loop.time()
+            if self._look is None:
+                self._look = self.loop.call_later(self.head_limit_s, self._give_up)
 
     def _is_read(self) -> None:
         if self._stalled is not None:
@@ -103,9 +106,15 @@ class Connection(HttpToolsProtocol):
             self._stalled = None
 
     def _give_up(self) -> None:
+        self._look = None
+        if self._since is None:
+            return  # the next head begins anew
+        now = self.loop.time()
         cycle: Any = self.cycle  # None before the first request, whatever its type says
         if cycle is not None and not cycle.response_complete:
-            self._deadline = self.loop.call_later(self.head_limit_s, self._give_up)
-            return  # a request before it is still being answered
-        self._deadline = None
+            self._since = now  # a request before it is still being answered
+        left = self._since + self.head_limit_s - now
+        if left > 0:
+            self._look = self.loop.call_later(left, self._give_up)
+            return
         self.transport.close()
