@@ -127,6 +127,10 @@ class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is prepared is kept in its
         policy = POLICIES[self.relay_map.policy]
         return tuple(policy(group) for group in self.groups)
 
+    def places(self, draw: Draw) -> tuple[int, ...]:
+        """Which is the first of each group: all that the order hangs on, but for policy `hash`."""
+        return tuple([prepared.pick(draw) for prepared in self.prepared])
+
 
 def first(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> Relay:
     """The first of `rank`, without the others; `usable` is not empty, and if a pool of that map."""

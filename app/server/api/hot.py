@@ -32,9 +32,8 @@ from app.routing.envelope import (
 from app.routing.errors import Refused
 from app.routing.names import parse_user
 from app.routing.next_hop import ViaMap
-from app.routing.policies import rank
 from app.routing.relay_url import RelayURL
-from app.routing.resolve import DrawFor, brief, resolve, rewritten, usable_relays, walk
+from app.routing.resolve import DrawFor, brief, resolve, rewritten, walk
 from app.routing.route import (
     Draw,
     MxNeeded,
@@ -221,22 +220,36 @@ def _too_long(asks: Asks) -> bool:
 class _Spelt:
     """What was spelt of one routing.
 
+    The table keeps what is known here by its id.
+
     Attributes:
         ends: the answers that are no routes.
         routes: what stands around rule and sender in the answer of a route, by what it hangs on.
-        urls: by the id of a relay URL, itself and its text.
+        urls: by the id of a relay URL, its text.
     """
 
-    __slots__ = ("ends", "routes", "table", "urls")
+    __slots__ = ("_actions", "_numbers", "ends", "routes", "table", "urls")
 
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.ends: dict[Resolution, str] = {}
-        self.routes: dict[tuple[object, ...], tuple[str, str, str]] = {}
-        self.urls: dict[int, tuple[RelayURL, str]] = {}
+        self.routes: dict[tuple[int, ...], tuple[str, str, str]] = {}
+        self.urls: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._actions: dict[tuple[object, ...], int] = {}
 
     def __len__(self) -> int:
         return len(self.ends) + len(self.routes) + len(self.urls)
+
+    def number_of(self, action: RelayAction) -> int:
+        """The same for all actions whose answers differ in rule and sender alone."""
+        number = self._numbers.get(id(action))
+        if number is None:
+            of = action
+            key = of.via, of.tls_verify, of.certificate, of.ca, of.sources, of.helo
+            number = self._actions.setdefault(key, len(self._actions))
+            self._numbers[id(action)] = number
+        return number
 
 
 class Quick:
@@ -292,10 +305,10 @@ class Quick:
             return None
         self._counts[kind] += 1
         if url is not None:
-            known = spelt.urls.get(id(url))
-            if known is None:
-                known = spelt.urls[id(url)] = url, str(url)
-            return f'{{"outcome":"relay","rule":"{rule}","url":"{known[1]}"}}'
+            text = spelt.urls.get(id(url))
+            if text is None:
+                text = spelt.urls[id(url)] = str(url)
+            return f'{{"outcome":"relay","rule":"{rule}","url":"{text}"}}'
         by = "null" if rule is None else f'"{rule}"'
         return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
 
@@ -307,18 +320,16 @@ class Quick:
         rule, hop = walked
         action, draw = walked[0].action, _NO_DRAW
         # What the answer hangs on beside the names of rule and sender.
-        key: tuple[object, ...]
-        options = action.tls_verify, action.certificate, action.ca, action.sources, action.helo
+        key: tuple[int, ...]
         if isinstance(hop, ViaMap):
             relay_map = table.maps[hop.name]
-            usable = usable_relays(table, relay_map, _NONE_DOWN)
+            usable = table.active_relays(relay_map)
             if not usable or relay_map.hash_key is not None:
                 return self._slowly(spelt, envelope)
             draw = self._draw(hop.name)
-            order = rank(relay_map, usable, draw)
-            key = action.via, options, hop.name, *[ranked.relay.name for ranked in order]
+            key = spelt.number_of(action), id(usable), *usable.places(draw)
         elif isinstance(hop, RelayURL):
-            key = action.via, options, str(hop)  # two that are equal may be spelt differently
+            key = spelt.number_of(action), id(hop)
         else:
             return self._slowly(spelt, envelope)
         around = spelt.routes.get(key)
@@ -530,7 +541,7 @@ class Hot:
         said = headers.get(b"authorization", b"")
         if not said.startswith(_BEARER):
             return False
-        row = self._services.tokens.known(said[len(_BEARER) :].decode("latin-1"))
+        row = self._services.tokens.known(said[len(_BEARER) :])
         return row is not None and row.mta is None and _NEEDED in row.scopes
 
 
@@ -559,8 +570,10 @@ def _replay(came: Sequence[Message], receive: Receive) -> Receive:
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if is_request_id(given) else f"{_IDS.getrandbits(64):016x}"
+    given = headers.get(b"x-request-id")
+    if given is not None and is_request_id(said := given.decode("latin-1")):
+        return said
+    return f"{_IDS.getrandbits(64):016x}"
 
 
 async def _send(send: Send, route: APIRoute, text: str, request_id: str) -> None:

@@ -72,11 +72,12 @@ class TokenBook:
         """The row of a token; None alike for one that is malformed, unknown, revoked or expired."""
         if not _TOKEN.fullmatch(token):
             return None
-        return self._in_force(self._remembered(token) or await self._read(token_digest(token)))
+        digest = token_digest(token)
+        return self._in_force(self._remembered(digest) or await self._read(digest))
 
-    def known(self, token: str) -> TokenRow | None:
+    def known(self, token: bytes) -> TokenRow | None:
         """As `find`, of what is remembered alone: None says nothing about the token."""
-        return self._in_force(self._remembered(token)) if _TOKEN.fullmatch(token) else None
+        return self._in_force(self._remembered(hashlib.sha256(token).hexdigest()))
 
     def forget(self) -> None:
         """Read every token anew: one was deleted or changed."""
@@ -95,8 +96,8 @@ class TokenBook:
         for token, at in used.items():
             await self._store.touch_token(token, at)
 
-    def _remembered(self, token: str) -> TokenRow | None:
-        row, read_at = self._rows.get(token_digest(token), (None, 0.0))
+    def _remembered(self, digest: str) -> TokenRow | None:
+        row, read_at = self._rows.get(digest, (None, 0.0))
         return None if row is None or monotonic() - read_at > _FRESH_S else row
 
     def _in_force(self, row: TokenRow | None) -> TokenRow | None:
