@@ -14,7 +14,7 @@ from app.routing.envelope import (
     ordinary_envelopes,
     parse_mail_address,
 )
-from app.routing.names import keys_of
+from app.routing.names import finder, keys_of, keys_of_domain
 
 _NEVER = re.compile(r"(?!)")
 _PIECES = st.sampled_from(
@@ -95,3 +95,22 @@ def is_ordinary(text: str) -> bool:
 def test_one_that_is_not_ordinary_leaves_all_to_the_long_way(text: str) -> None:
     assert ordinary_envelopes(["x@y.test", text], ["x@y.test", "x@y.test"]) is None
     assert ordinary_envelopes(["x@y.test"], [text]) is None
+
+
+_DOMAINS = st.lists(st.sampled_from(["a", "b", "test"]), min_size=1, max_size=5).map(".".join)
+_PATTERNS = st.lists(_DOMAINS | _DOMAINS.map(lambda domain: f"*.{domain}"), max_size=8)
+
+
+@given(_PATTERNS, _DOMAINS)
+def test_a_finder_finds_what_the_keys_of_a_domain_find(patterns: list[str], domain: str) -> None:
+    rows = {pattern: pattern for pattern in patterns}
+    found: list[str] = []
+    finder(rows, str)(domain, found)
+    assert found == [key for key in keys_of_domain(domain) if key in rows]
+
+
+@pytest.mark.parametrize("text", ["", "[192.0.2.1]", "[ipv6:2001:db8::1]", "test"])
+def test_a_finder_finds_nothing_for_what_has_no_such_domain(text: str) -> None:
+    found: list[str] = []
+    finder({"*.test": "x", "a.test": "y"}, str)(text, found)
+    assert found == []

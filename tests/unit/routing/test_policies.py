@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.routing.policies import POLICIES, rank, smooth_turns
+from app.routing.policies import POLICIES, Ranked, rank, smooth_turns
 from app.routing.relay_map import HashKey, Policy, Relay, RelayMap
 from app.routing.relay_url import parse_relay_url
 from app.routing.resolve import usable_relays
@@ -70,6 +70,16 @@ def test_a_policy_picks_what_its_row_says(row: Row) -> None:
     shares = {each.relay.name: each.share for each in ranked[0]}
     expected = [float(Fraction(share)) for share in row["shares"].split()]
     assert [shares.get(each.name, 0.0) for each in found.relays] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ids(ROWS))
+def test_the_order_hangs_on_who_is_first_in_each_group(row: Row) -> None:
+    table, found, _ = table_of(row)
+    active = table.active_relays(found)
+    of_places: dict[tuple[int, ...], list[Ranked]] = {}
+    for draw in (Draw(turn, turn / 97) for turn in range(97)):
+        order = rank(found, active, draw)
+        assert of_places.setdefault(active.places(draw), order) == order
 
 
 @pytest.mark.parametrize("row", HASH_ROWS, ids=ids(HASH_ROWS))
