@@ -92,12 +92,11 @@ def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, 
 
 
 def _rows_of(begin: bytes, entries: Mapping[str, EntryHop]) -> _Sorted:
-    # By name, as a server sends them: that is quicker than by key and row. To hash a next hop costs
-    # as much as all the rest, and a million entries share a few of them.
+    # By name, as a server sends them: that is quicker than by key and row. A million entries share a
+    # few next hops. Two that are equal may be spelt differently, and the digest tells them apart.
     pairs = sorted(entries.items(), key=itemgetter(0))
     hops = {id(hop): hop for _, hop in pairs}
-    spelt = {hop: entry_row(hop, spelling.relay_url) for hop in dict.fromkeys(hops.values())}
-    rows = {number: spelt[hop] for number, hop in hops.items()}
+    rows = {number: entry_row(hop, spelling.relay_url) for number, hop in hops.items()}
     wanted = [(begin + name.encode(), rows[id(hop)]) for name, hop in pairs]
     _check_length(max((len(where) for where, _ in wanted), default=0))
     return wanted

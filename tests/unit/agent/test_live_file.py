@@ -7,8 +7,13 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from app.agent.live_entries import entries_of, write_tables
 from app.agent.live_file import LiveFile
+from app.routing.entries import EntriesDigest, TableEntries
 from app.routing.live_file import META, Meta
+from app.routing.next_hop import parse_entry_hop
+from app.routing.routing_table import RoutingTable
+from app.routing.table import Table, TableKey
 
 pytestmark = pytest.mark.io
 
@@ -94,3 +99,28 @@ def test_an_address_is_noticed_once(tmp_path: Path):
     assert file.meta().addresses == (ip_address("192.0.2.1"),)
     assert file._open.info()["last_txnid"] == snapshot
     file.close()
+
+
+def test_next_hops_that_are_equal_are_kept_as_they_are_spelt(tmp_path: Path):
+    """The digest tells spellings apart: what is read again must go on from the same one."""
+    texts = [
+        "smtp://r.example",
+        "r.example",
+        "r.example:25",
+        "ssl://r.example",
+        "smtps://r.example",
+    ]
+    hops = {f"k{n}.example": parse_entry_hop(text) for n, text in enumerate(texts)}
+    table = Table("t", TableKey.RECIPIENT_DOMAIN, None)
+    routing = RoutingTable(tables={"t": table}, entries={"t": TableEntries(hops)})
+    with lmdb.open(str(tmp_path)) as file:
+        with file.begin(write=True) as transaction:
+            write_tables(transaction, routing, ())
+        with file.begin() as transaction:
+            kept = entries_of(file.begin, transaction, "t", ({}, ""))
+        assert {key: str(hop) for key, hop in kept.items()} == {
+            key: str(hop) for key, hop in hops.items()
+        }
+        edited = kept.after({key: parse_entry_hop("mx") for key in hops})
+        assert edited.digest == EntriesDigest.of(dict(edited))
+        assert not edited.noted

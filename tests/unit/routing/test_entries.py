@@ -116,3 +116,22 @@ def test_nothing_is_found_against_a_plain_next_hop(hop: EntryHop) -> None:
     assert not found or not is_plain(hop)
     if is_plain(hop):
         assert not isinstance(hop, RelayURL) or hop.credential is None
+
+
+def test_a_next_hop_may_come_to_be_spelt_otherwise() -> None:
+    """Two that mean the same are equal, and yet one of them is warned of and the other is not."""
+    old, new = parse_entry_hop("ssl://r.example:587"), parse_entry_hop("smtps://r.example:587")
+    assert old == new
+    kept = TableEntries({"a.test": old})
+
+    def warned_of(kept: TableEntries) -> list[str]:
+        table = RoutingTable(tables={"t": Table("t", TableKey.SENDER, None)}, entries={"t": kept})
+        found = [each for each in findings(table) if each.code == "ssl-on-starttls-port"]
+        return [each.subject for each in found]
+
+    assert warned_of(kept) == ["tables/t/entries/a.test"]
+    kept = kept.after({"a.test": new})
+    assert warned_of(kept) == []
+    kept = kept.after({"b.test": new, "c.test": old})
+    assert warned_of(kept) == ["tables/t/entries/c.test"]
+    assert warned_of(kept.after({"b.test": old, "c.test": new})) == ["tables/t/entries/b.test"]
