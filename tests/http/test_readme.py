@@ -1,15 +1,16 @@
-"""The quick start of the README: each line is pasted into a shell, and prints what it says."""
+"""The chapters of the README that can be pasted: each line goes into a shell, and prints what it says."""
 
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.http.servers import ROOT, Server
+from tests.http.servers import ROOT, Server, environment
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,11 +29,11 @@ class Pasted:
     printed: str
 
 
-def quick_start() -> list[Pasted]:
-    """The lines of the quick start, each with what is said to be printed."""
-    chapter = README.partition("\n## Quick start\n")[2].partition("\n## ")[0]
+def chapter(name: str) -> list[Pasted]:
+    """The lines of a chapter that are pasted, each with what is said to be printed."""
+    text = README.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     found: list[Pasted] = []
-    for block in re.findall(r"^```sh\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("# "):
                 found[-1].printed += line.removeprefix("# ") + "\n"
@@ -44,10 +45,11 @@ def quick_start() -> list[Pasted]:
 class Shell:
     """One bash that is typed into."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, server: Server) -> None:
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
-            cwd=folder,
+            cwd=server.folder,
+            env=environment(Path("/nowhere"), RELAYMAP_PORT=str(server.port)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,8 +74,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    opened = Shell(tmp_path)
+def shell(server: Server) -> Iterator[Shell]:
+    opened = Shell(server)
     yield opened
     opened.close()
 
@@ -97,13 +99,16 @@ def matches(printed: str, said: str) -> bool:
 
 
 def test_the_quick_start_has_lines() -> None:
-    lines = quick_start()
+    lines = chapter("Quick start")
     assert len(lines) >= 15
     assert sum(bool(each.printed) for each in lines) >= 12
+    assert sum(bool(each.printed) for each in chapter("Big tables")) >= 4
 
 
-def test_every_line_of_the_quick_start_prints_what_it_says(server: Server, shell: Shell) -> None:
-    for each in quick_start():
+def test_every_line_prints_what_it_says(server: Server, shell: Shell) -> None:
+    """A checkout, as far as they need one: `make run` has made the virtual environment in it."""
+    (server.folder / ".venv").symlink_to(sys.prefix)
+    for each in chapter("Quick start") + chapter("Big tables"):
         printed = shell.paste(each.line.replace(":8025", f":{server.port}"))
         assert matches(printed, each.printed), f"{each.line}\nprinted:\n{printed}"
     assert server.token not in server.log
