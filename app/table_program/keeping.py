@@ -20,7 +20,8 @@ _NAMED = struct.Struct("=cIc")
 _MAX = 65_536
 _AT_ONCE_S = 1.0
 _AT_MOST = 10
-"""So many that answer nothing, each killed at once after the other: then it is no chance."""
+_IN_VAIN_S = 5.0
+"""So many that answer nothing, each killed at once after the other, for so long: it is no chance."""
 _WAIT_S = 0.02
 
 
@@ -81,13 +82,13 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to be waited for
-        in_vain = 0
-        while in_vain < _AT_MOST:
+        in_vain, since_s = 0, time.monotonic()
+        while in_vain < _AT_MOST or time.monotonic() - since_s < _IN_VAIN_S:
             started_s, answered = time.monotonic(), self.in_hand.answered
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             if os.fork() == 0:
                 ours.close()
-                self.link, in_vain = theirs, 0
+                self.link, in_vain, since_s = theirs, 0, time.monotonic()
                 if serve(self):
                     self.end()
                     os._exit(0)
@@ -99,9 +100,9 @@ class Keeper:
                 if self._hear(ours):
                     return
             if answered != self.in_hand.answered or time.monotonic() - started_s > _AT_ONCE_S:
-                in_vain = 0
+                in_vain, since_s = 0, time.monotonic()
             else:
-                time.sleep(_WAIT_S * in_vain)
+                time.sleep(_WAIT_S * min(in_vain, _AT_MOST))
                 in_vain += 1
 
     def _hear(self, link: socket.socket) -> bool:
