@@ -288,10 +288,9 @@ def keys_of_domain(domain: str) -> tuple[str, ...]:
     All are forgotten at once when they become too many: to keep them by their age would cost those
     that are new more than it saves those that are not.
     """
-    try:
-        return _known[domain]
-    except KeyError:
-        pass
+    known = _known.get(domain)
+    if known is not None:
+        return known
     keys = [domain]
     dot = domain.find(".", 2 if domain.startswith("*.") else 0)
     while dot >= 0:
