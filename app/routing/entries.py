@@ -31,6 +31,8 @@ known (Wagner's for many lists), after 2^107 rows kept in memory and 2^131 hashe
 fall to anybody who may write entries.
 """
 _MODULUS = 1 << (8 * _WIDTH)
+_MOST_SPELT = 10_000
+"""Next hops whose spelling is known again while a digest is made."""
 CARRIED = 4096
 """With more changes at once than that, what is known is worked out anew when it is asked for."""
 
@@ -50,9 +52,15 @@ class EntriesDigest:
     @classmethod
     def of(cls, entries: Mapping[str, EntryHop]) -> Self:
         """The digest of these entries; 2 µs for each."""
-        hops = {id(hop): hop for hop in entries.values()}  # a million entries share a few
-        texts = {number: str(hop) for number, hop in hops.items()}
-        total = sum(_hash(key, texts[id(hop)]) for key, hop in entries.items())
+        known: dict[int, tuple[EntryHop, str]] = {}  # a million entries mostly share a few
+        total = 0
+        for key, hop in entries.items():
+            told = known.get(id(hop))
+            if told is None:
+                if len(known) == _MOST_SPELT:
+                    known.clear()
+                told = known[id(hop)] = hop, str(hop)
+            total += _hash(key, told[1])
         return cls(len(entries), total % _MODULUS)
 
     def with_(self, key: str, before: EntryHop | None, after: EntryHop | None) -> Self:

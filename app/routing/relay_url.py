@@ -5,8 +5,10 @@ The schemas are those of smtpd.conf(5) since 6.4 and, beside them, those of the 
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from app.routing.errors import Refused
 from app.routing.names import parse_host, parse_label
@@ -69,6 +71,8 @@ SCHEMAS: dict[str, Schema] = {
     "lmtp": Schema(Protocol.LMTP, TLS.PLAIN, None),
 }
 
+_ONE = {schema: schema for schema in SCHEMAS}
+"""Each text of a schema, as the one object that all URLs share."""
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PARTS = re.compile(r"(?P<host>\[[^\]]*\]|[^\[\]:]*)(?::(?P<port>[^:]*))?")
 
@@ -168,6 +172,7 @@ def _split_schema(text: str) -> tuple[str, str]:
     if schema not in SCHEMAS:
         known = ", ".join(name for name in SCHEMAS if name)
         raise Refused("bad-schema", f"the schema is none of {known}")
+    schema = _ONE[schema]
     for part, sign in (("path", "/"), ("query", "?"), ("fragment", "#")):
         if sign in rest:
             raise Refused("bad-relay-url", f"a relay URL has no {part}: end it after the port")
@@ -185,9 +190,10 @@ def _split_label(rest: str) -> tuple[str | None, str]:
             "password-in-url",
             "a relay URL carries no password: store a credential and write its label",
         )
-    return parse_label(label), host
+    return sys.intern(parse_label(label)), host
 
 
+@lru_cache(maxsize=1024)
 def _parse_port(text: str | None) -> int | None:
     if text is None:
         return None

@@ -76,3 +76,11 @@ def test_two_urls_are_equal_when_they_mean_the_same(one: str, other: str) -> Non
 )
 def test_two_urls_differ_when_they_mean_something_else(one: str, other: str) -> None:
     assert parse_relay_url(one) != parse_relay_url(other)
+
+
+def test_what_urls_have_alike_is_kept_once() -> None:
+    """A million of them differ in their hosts."""
+    one, other = (parse_relay_url(f"TLS://Acct@{host}.example:2525") for host in "ab")
+    assert one.schema is other.schema
+    assert one.label is one.credential is other.label is other.credential
+    assert one.port is one.effective_port is other.port is other.effective_port
