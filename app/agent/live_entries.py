@@ -92,8 +92,8 @@ def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, 
 
 
 def _rows_of(begin: bytes, entries: Mapping[str, EntryHop]) -> _Sorted:
-    # By name, as a server sends them: that is quicker than by key and row. A million entries share a
-    # few next hops. Two that are equal may be spelt differently, and the digest tells them apart.
+    # By name, as a server sends them: that is quicker than by key and row. A million entries share
+    # a few next hops. Two that are equal may be spelt differently: the digest tells them apart.
     pairs = sorted(entries.items(), key=itemgetter(0))
     hops = {id(hop): hop for _, hop in pairs}
     rows = {number: entry_row(hop, spelling.relay_url) for number, hop in hops.items()}

@@ -49,7 +49,7 @@ _NO_RULES = RuleBook({})
 _NO_MAPS = Pools({}, {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class RoutingTable:
     """A whole routing, as one value: an edit makes a new one that shares what it did not touch.
 

@@ -1,6 +1,6 @@
 """The newest routing in memory: what every question is answered from, without disk or lock."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -159,6 +159,11 @@ class Live:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._turns: dict[str, int] = {}
+        self._told: list[Callable[[], None]] = []
+
+    def when_replaced(self, told: Callable[[], None]) -> None:
+        """Have something called whenever there is a newer snapshot."""
+        self._told.append(told)
 
     def current(self) -> Snapshot:
         """The newest snapshot."""
@@ -170,6 +175,8 @@ class Live:
             kept = {"", *snapshot.table.maps}
             self._turns = {name: turn for name, turn in self._turns.items() if name in kept}
         self._snapshot = snapshot
+        for told in self._told:
+            told()
 
     def next_turn(self, name: str) -> int:
         """The turn of a map for one question, from 0 on; "" is the turn of plain MX."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -424,3 +425,11 @@ def _counted(services: Services, names: tuple[str, ...]) -> dict[str, float]:
         for name, value in found.items()
         if "_bucket" not in name and "_sum" not in name and "_created" not in name
     }
+
+
+def test_a_routing_that_was_asked_is_kept_by_nobody(both: Both) -> None:
+    """With its entries, which may be millions, it goes as soon as it is no longer the newest."""
+    agree(both, SINGLE, [GOOD], {"content-type": "application/json"})
+    asked = ref(both.services.live.current().table)
+    both.runner.run(both.put("tables/domains/entries/let-go.example", {"via": "mx"}))
+    assert asked() is None

@@ -264,6 +264,11 @@ class Quick:
         self._known: _Spelt | None = None
         self._counts: defaultdict[Kind, int] = defaultdict(int)
         self._began = 0.0
+        services.live.when_replaced(self._forget)
+
+    def _forget(self) -> None:
+        """Keep no routing alive: its millions of entries would be freed in the next question."""
+        self._known = None
 
     def begin(self) -> None:
         """Begin to count and to time."""
