@@ -5,7 +5,6 @@ The schemas are those of smtpd.conf(5) since 6.4 and, beside them, those of the 
 """
 
 import re
-import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -190,7 +189,11 @@ def _split_label(rest: str) -> tuple[str | None, str]:
             "password-in-url",
             "a relay URL carries no password: store a credential and write its label",
         )
-    return sys.intern(parse_label(label)), host
+    return _label(label), host
+
+
+_label = lru_cache(maxsize=1024)(parse_label)
+"""As `parse_label`; texts that are alike are mostly one object."""
 
 
 @lru_cache(maxsize=1024)
