@@ -385,7 +385,11 @@ _TOKEN = re.compile(r"rly_[A-Za-z0-9_-]{43}")
 def _token(given: argparse.Namespace) -> str:
     state_dir = Path(os.environ.get("RELAYMAP_STATE_DIR") or "/var/lib/relaymap")
     path: Path = given.token_file or state_dir / "admin.token"
-    token = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError as error:
+        where = "name the file with --token-file, or the server's RELAYMAP_STATE_DIR"
+        raise FileNotFoundError(error.errno, f"{error.strerror}; {where}", str(path)) from None
     if not _TOKEN.fullmatch(token):
         raise Refused("bad-token", f"{path} does not hold a token, and nothing else")
     return token

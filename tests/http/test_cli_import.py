@@ -116,6 +116,15 @@ def test_what_cannot_be_done_says_so(server: Server, arguments: tuple[str, ...],
     assert "fault of ours" not in err
 
 
+def test_without_a_token_it_is_said_where_one_is_looked_for(server: Server, tmp_path: Path) -> None:
+    missing = tmp_path / "admin.token"
+    code, out, err = run(server, "export", "by-domain", f"--token-file={missing}")
+    assert (code, out) == (66, "")
+    assert err.startswith(f"relaymap: {missing}: ")
+    assert "--token-file" in err
+    assert "RELAYMAP_STATE_DIR" in err
+
+
 def test_a_terminal_sees_how_far_it_is(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "rows.txt"
     file.write_text("".join(f"t{number}.example mx\n" for number in range(10_000)))
