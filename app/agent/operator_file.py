@@ -29,7 +29,10 @@ class NotIncluded(ControlError):
     code = "not-included"
 
     def __init__(self, conf: Path, wanted: str) -> None:
-        super().__init__(f"{conf} does not include our rules; add this as its last line: {wanted}")
+        super().__init__(
+            f"{conf} does not include our rules; add this as its last line, "
+            f"or before a rule that takes all mail: {wanted}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
