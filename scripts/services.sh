@@ -18,6 +18,7 @@ need ip iproute2
 need unshare util-linux
 need systemd-analyze systemd
 need curl curl
+need pgrep procps
 [ -e /etc/services ] || missing="$missing netbase"
 
 [ -n "$missing" ] || exit 0
