@@ -21,7 +21,7 @@ _MAX = 65_536
 _AT_ONCE_S = 1.0
 _AT_MOST = 10
 _IN_VAIN_S = 5.0
-"""So many that answer nothing, each killed at once after the other, for so long: it is no chance."""
+"""So many that answer nothing, each killed soon after the other, for so long: it is no chance."""
 _WAIT_S = 0.02
 
 

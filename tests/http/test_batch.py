@@ -249,7 +249,9 @@ async def test_no_lines_have_no_answers(api: httpx.AsyncClient) -> None:
 class Stream:
     """A request whose body is sent piece by piece."""
 
-    def __init__(self, server: Server, query: str = "?fields=brief") -> None:
+    def __init__(
+        self, server: Server, query: str = "?fields=brief", token: str | None = None
+    ) -> None:
         self.link = socket.socket()
         for size in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self.link.setsockopt(socket.SOL_SOCKET, size, 1 << 14)
@@ -258,7 +260,7 @@ class Stream:
         self._file = self.link.makefile("rb")
         head = (
             f"POST {BATCH}{query} HTTP/1.1\r\nHost: localhost\r\n"
-            f"Authorization: Bearer {server.token}\r\n"
+            f"Authorization: Bearer {token or server.token}\r\n"
             "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         self.link.sendall(head.encode())
@@ -386,3 +388,19 @@ async def test_a_stream_sees_what_is_written_meanwhile(server: Server) -> None:
         stream.close()
     assert before["outcome"] == "unrouted"
     assert (after["outcome"], after["revision"]) == ("reject", before["revision"] + 1)
+
+
+async def test_a_stream_ends_with_its_token(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with httpx.AsyncClient(base_url=server.base, headers=headers) as api:
+        told = await api.post("/v1/tokens", json={"name": "asker", "scopes": ["resolve"]})
+        stream = Stream(server, token=told.json()["token"])
+        stream.say(line(1))
+        stream.head()
+        answers = stream.chunks()
+        assert "outcome" in json.loads(next(answers))
+        assert (await api.delete(f"/v1/tokens/{told.json()['id']}")).status_code == 204
+        stream.say(line(2))
+        last = [json.loads(each) for each in answers]
+        stream.close()
+    assert [each["problem"]["code"] for each in last] == ["unauthenticated"]

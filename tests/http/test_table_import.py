@@ -210,6 +210,15 @@ async def test_bad_lines_are_left_out_where_that_is_asked_for(shop_api: httpx.As
     assert set(await entries(shop_api)) == {"ok.example", "last.example"}
 
 
+async def test_replace_spares_what_a_bad_line_names(shop_api: httpx.AsyncClient) -> None:
+    await send(shop_api, "".join(map(line, ("a.example", "b.example", "c.example"))))
+    bad = json.dumps({"key": "A.example", "via": "no hop"}) + "\n"
+    query = "?mode=replace&on_error=skip&max_deletes=3"
+    report = (await send(shop_api, bad + line("b.example"), query)).json()
+    assert (report["deleted"], report["skipped"]) == (1, 1)
+    assert set(await entries(shop_api)) == {"a.example", "b.example"}
+
+
 async def test_a_hundred_errors_are_named_and_all_are_counted(shop_api: httpx.AsyncClient) -> None:
     problem = (await send(shop_api, "nothing\n" * 250)).json()
     assert problem["report"]["error_count"] == 250

@@ -55,6 +55,7 @@ class Gathering:
         lines: how many there were; in JSON, items.
         errors: the first of them, by line.
         error_count: of all.
+        spared: keys that a line names whose next hop cannot be taken.
     """
 
     kind: TableKey
@@ -62,6 +63,7 @@ class Gathering:
     lines: int = 0
     errors: list[LineError] = field(default_factory=list)
     error_count: int = 0
+    spared: set[str] = field(default_factory=set)
     _hops: dict[str, EntryHop] = field(default_factory=dict)
     _leaves: Sequence[dict[str, EntryHop]] = field(
         # Many small dicts: a large one stands still for long whenever it grows.
@@ -130,7 +132,7 @@ class Gathering:
         return TableEntries(Builder.of_leaves(leaves).made())
 
     def _take(self, number: int, text: str, split: Split) -> None:
-        member = ""
+        member, key = "", ""
         try:
             pair = split(_bounded(text, MAX_LINE))
             if pair is None:
@@ -140,6 +142,8 @@ class Gathering:
             member = "via"
             self._leaves[hash(key) & 4095][key] = self._hop(_bounded(pair[1]))
         except Refused as refused:
+            if member == "via":
+                self.spared.add(key)
             self._add(LineError(number, refused.fault.code, refused.fault.detail, member))
 
     def _new_key(self, text: str) -> str:

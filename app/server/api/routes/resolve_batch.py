@@ -11,11 +11,13 @@ from starlette.types import Receive, Scope, Send
 from app.routing.errors import ControlError
 from app.routing.routing_table import RoutingTable
 from app.server.api import v1
-from app.server.api.auth import Asker
+from app.server.api.auth import Asker, known_token
+from app.server.api.auth import Scope as TokenScope
 from app.server.api.gate import is_json
 from app.server.api.line_stream import MAX_LINE, Idle, Line, Lines
 from app.server.api.many import Asked, Inquiry, refused
 from app.server.api.problems import Problem, problem_of
+from app.server.api.refusals import EdgeError
 from app.server.api.schemas.many import Fields, GivenQuestions, ResultsOut
 from app.server.api.services import Control, Services
 from app.server.api.strict_json import parse_json
@@ -101,7 +103,7 @@ class Stream(Response):
         self._fields = fields
         self._shortcut = shortcut
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until there are no more lines."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
@@ -109,13 +111,18 @@ class Stream(Response):
         try:
             while not lines.ended:
                 came = await lines.more()
+                # The token may have been ended since: a stream may last for days.
+                (await known_token(Request(scope), self._services, None)).require(
+                    TokenScope.RESOLVE
+                )
                 while part := tuple(islice(came, _AT_ONCE)):
                     await send(_sent(await self._answers(part)))
                     await asyncio.sleep(0)
         except Idle:
-            problem = Problem(400, "bad-request", "the next line did not come in time")
-            answer = refused(problem)
-            await send(_sent([_numbered(lines.number + 1, None, answer)]))
+            late = Problem(400, "bad-request", "the next line did not come in time")
+            await send(_sent([_numbered(lines.number + 1, None, refused(late))]))
+        except EdgeError as error:
+            await send(_sent([_numbered(lines.number + 1, None, refused(problem_of(error)))]))
         if not lines.gone:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

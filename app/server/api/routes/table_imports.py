@@ -75,7 +75,12 @@ async def _wishes(
     ] = ImportMode.MERGE,
     on_error: Annotated[
         OnError,
-        Query(description="`skip`: lines that cannot be taken are left out, else all is refused."),
+        Query(
+            description=(
+                "`skip`: lines that cannot be taken are left out, else all is refused. An entry"
+                " whose key such a line names stays as it is."
+            )
+        ),
     ] = OnError.ABORT,
     max_deletes: Annotated[
         QueryInt | None,
@@ -207,8 +212,12 @@ class _Import:
             if table_in(snapshot, self.table.name).key is not self.table.key:
                 raise RevisionMoved(snapshot.revision)
             self.write.conditions.check_head(snapshot)
-            replaces = self.wishes.mode is ImportMode.REPLACE
-            return [PutMany(self.table.name, held[0], replaces)]
+            if self.wishes.mode is ImportMode.MERGE:
+                return [PutMany(self.table.name, held[0])]
+            # A line that was left out names its key all the same.
+            present = snapshot.table.entries_of(self.table.name)
+            spared = {key: hop for key in self.gathered.spared if (hop := present.get(key))}
+            return [PutMany(self.table.name, held[0].after(spared), replaces=True)]
 
         try:
             edited = await self.write.edit(plan, look=self._refuse_deletes)
