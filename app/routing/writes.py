@@ -1,6 +1,6 @@
 """Writes: what somebody asks to be done to a routing, and the changes that it comes to."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -67,11 +67,13 @@ class PutMany:
         table: its name.
         entries: by canonical key.
         replaces: what the table has beside them goes.
+        spares: keys that do not go.
     """
 
     table: str
     entries: TableEntries
     replaces: bool = False
+    spares: Collection[str] = ()
 
 
 Write = Put | Delete | PutRelay | DeleteRelay | PutMany
@@ -266,10 +268,12 @@ def _many(table: RoutingTable, write: PutMany) -> Part:
     if write.table not in table.tables:
         raise Unknown("table")
     present = table.entries_of(write.table)
-    whole = write.replaces or not present
-    return entry_changes(
-        write.table, present, write.entries if whole else present.joined(write.entries)
-    )
+    wanted = write.entries
+    if not write.replaces:
+        wanted = present.joined(wanted) if present else wanted
+    elif write.spares:
+        wanted = wanted.after({key: hop for key in write.spares if (hop := present.get(key))})
+    return entry_changes(write.table, present, wanted)
 
 
 def _as_put_of_map(table: RoutingTable, write: PutRelay | DeleteRelay) -> Put:

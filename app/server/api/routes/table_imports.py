@@ -212,18 +212,19 @@ class _Import:
             if table_in(snapshot, self.table.name).key is not self.table.key:
                 raise RevisionMoved(snapshot.revision)
             self.write.conditions.check_head(snapshot)
-            if self.wishes.mode is ImportMode.MERGE:
-                return [PutMany(self.table.name, held[0])]
+            replaces = self.wishes.mode is ImportMode.REPLACE
             # A line that was left out names its key all the same.
-            present = snapshot.table.entries_of(self.table.name)
-            spared = {key: hop for key in self.gathered.spared if (hop := present.get(key))}
-            return [PutMany(self.table.name, held[0].after(spared), replaces=True)]
+            return [PutMany(self.table.name, held[0], replaces, self.gathered.spared)]
 
         try:
             edited = await self.write.edit(plan, look=self._refuse_deletes)
-            counts = await asyncio.to_thread(_counted, edited.changes)
-        finally:
+        except asyncio.CancelledError:
+            raise  # the edit is carried to its end all the same, and has them
+        except BaseException:
             await asyncio.to_thread(_let_go, list(held.pop().leaves()))
+            raise
+        counts = await asyncio.to_thread(_counted, edited.changes)
+        await asyncio.to_thread(_let_go, list(held.pop().leaves()))
         return self._report(edited.snapshot.revision, counts, count)
 
     def _refuse_deletes(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
