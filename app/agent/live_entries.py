@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from operator import itemgetter
 from typing import Any, TypeGuard
 
@@ -77,7 +77,7 @@ def _write_changes(
             transaction.put(where, entry_row(hop, spelling.relay_url))
 
 
-def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, EntryHop]) -> None:
+def _write_all(transaction: lmdb.Transaction, table: str, entries: TableEntries) -> None:
     begin = entry_key(table, "")
     with garbage.put_off():
         wanted = _rows_of(begin, entries)
@@ -91,15 +91,27 @@ def _write_all(transaction: lmdb.Transaction, table: str, entries: Mapping[str, 
         transaction.cursor().putmulti(changed)
 
 
-def _rows_of(begin: bytes, entries: Mapping[str, EntryHop]) -> _Sorted:
-    # By name, as a server sends them: that is quicker than by key and row. A million entries share
-    # a few next hops. Two that are equal may be spelt differently: the digest tells them apart.
+def _rows_of(begin: bytes, entries: TableEntries) -> _Sorted:
+    # A million entries share a few next hops. Two that are equal may be spelt differently: the
+    # digest tells them apart.
+    names, hops = _by_name(entries)
+    numbers = list(map(id, hops))
+    rows = {
+        number: entry_row(hop, spelling.relay_url)
+        for number, hop in dict(zip(numbers, hops, strict=True)).items()
+    }
+    keys = list(map(begin.__add__, map(str.encode, names)))
+    _check_length(max(map(len, keys), default=0))
+    return list(zip(keys, map(rows.__getitem__, numbers), strict=True))
+
+
+def _by_name(entries: TableEntries) -> tuple[Sequence[str], Sequence[EntryHop]]:
+    """Names and next hops by name: a server sends them so, and to sort a million takes a while."""
+    came, entries.known.in_order = entries.known.in_order, None
+    if came is not None:
+        return came
     pairs = sorted(entries.items(), key=itemgetter(0))
-    hops = {id(hop): hop for _, hop in pairs}
-    rows = {number: entry_row(hop, spelling.relay_url) for number, hop in hops.items()}
-    wanted = [(begin + name.encode(), rows[id(hop)]) for name, hop in pairs]
-    _check_length(max((len(where) for where, _ in wanted), default=0))
-    return wanted
+    return [name for name, _ in pairs], [hop for _, hop in pairs]
 
 
 def _entry_key(table: str, name: str) -> bytes:

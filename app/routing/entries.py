@@ -304,6 +304,7 @@ class Known:
         doubtful: those of the noted ones that are, beside those very credentials.
         first: the first key, by name, of noted ones for which that is sure.
         seen: the first keys in each part of these entries, or of some that they come from.
+        in_order: keys and next hops by key, where they came so, until somebody wrote them down.
     """
 
     digest: EntriesDigest | None = None
@@ -313,6 +314,7 @@ class Known:
     doubtful: tuple[Credentials, Shards[Noted, int]] | None = None
     first: Shards[Noted, str] = field(default_factory=Shards)
     seen: Firsts = _NO_FIRSTS
+    in_order: tuple[list[str], list[EntryHop]] | None = None
 
     def after(self, entries: TableEntries, changes: Mapping[str, EntryHop | None]) -> "Known":
         """What is known after changes of those entries."""

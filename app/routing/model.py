@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from operator import lt
 from typing import cast
 
 from app.routing import document
@@ -155,10 +156,17 @@ def _entries(table: Table, part: Reader) -> TableEntries:
     """The entries of a table that is read. Of millions few next hops differ."""
     hops: dict[str, EntryHop] = {}
     builder: Builder[str, EntryHop] = Builder()
+    keys: list[str] = []
+    found: list[EntryHop] = []
     pairs = part.pairs("entries")
     while some := list(islice(pairs, _SLICE)):
         for _, via in some:
             if via not in hops:
                 hops[via] = document.read_entry_hop({"key": "", "via": via})
-        builder.add([parse_key(table.key, key) for key, _ in some], [hops[via] for _, via in some])
-    return TableEntries(builder.made())
+        keys += [parse_key(table.key, key) for key, _ in some]
+        found += [hops[via] for _, via in some]
+        builder.add(keys[-len(some) :], found[-len(some) :])
+    made = TableEntries(builder.made())
+    if all(map(lt, keys, islice(keys, 1, None))):
+        made.known.in_order = keys, found
+    return made

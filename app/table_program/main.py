@@ -32,6 +32,9 @@ from app.table_program.live import CannotRead, LiveFile
 from app.table_program.log import Log
 
 _CHUNK = 65_536
+_QUESTION = 4_096
+"""Octets that a question rarely has: room for more costs more than to look again."""
+_LOOK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _BACKLOG = 64
 _OVER = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
@@ -149,7 +152,9 @@ class Program:
         is_over, looked_at = bool(state & _OVER), _CHUNK
         while looked_at == _CHUNK:
             try:
-                data = opened.link.recv(_CHUNK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                data = opened.link.recv(_QUESTION, _LOOK)
+                if len(data) == _QUESTION:
+                    data = opened.link.recv(_CHUNK, _LOOK)
             except BlockingIOError:
                 break
             except OSError:
