@@ -32,9 +32,7 @@ from app.table_program.live import CannotRead, LiveFile
 from app.table_program.log import Log
 
 _CHUNK = 65_536
-_QUESTION = 4_096
-"""Octets that a question rarely has: room for more costs more than to look again."""
-_LOOK = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # worked out once: each question is looked at
 _BACKLOG = 64
 _OVER = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
@@ -152,9 +150,7 @@ class Program:
         is_over, looked_at = bool(state & _OVER), _CHUNK
         while looked_at == _CHUNK:
             try:
-                data = opened.link.recv(_QUESTION, _LOOK)
-                if len(data) == _QUESTION:
-                    data = opened.link.recv(_CHUNK, _LOOK)
+                data = opened.link.recv(_CHUNK, _LOOK)
             except BlockingIOError:
                 break
             except OSError:
