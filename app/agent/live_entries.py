@@ -144,8 +144,7 @@ def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted
 
 def _find_out(entries: TableEntries, credentials: Credentials) -> None:
     """Find out what is told of all entries in their row."""
-    known = entries.known
-    known.hops, known.noted, known.kinds = entries.hops, entries.noted, entries.kinds
+    entries.find_out()
     entries.doubtful(credentials)
 
 

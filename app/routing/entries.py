@@ -19,6 +19,7 @@ from app.routing.hop_kinds import (
     kind_of,
     noted_as,
     summed,
+    told,
 )
 from app.routing.next_hop import EntryHop
 from app.routing.shards import Shards
@@ -138,6 +139,16 @@ class TableEntries(Shards[str, EntryHop]):
     def _sum_up(self) -> None:
         kinds, noted = summed(self.leaves())
         self.known.kinds, self.known.noted = Shards(kinds), Shards(noted)
+
+    def find_out(self) -> None:
+        """Find out hops, kinds and noted ones in one look at all entries, not in two."""
+        known = self.known
+        if known.hops is None and known.kinds is None:
+            counts, hops = _by_object(self)
+            known.hops = Shards(_merged_counts(counts, hops))
+            kinds, noted = told((hops[number], count) for number, count in counts.items())
+            known.kinds, known.noted = Shards(kinds), Shards(noted)
+        known.hops, known.noted, known.kinds = self.hops, self.noted, self.kinds
 
     def doubtful(self, credentials: Credentials) -> Shards[Noted, int]:
         """Those of `noted` of which their kind does not tell all, beside these credentials.
@@ -392,12 +403,21 @@ def _counts_after(counts: Shards[_H, int], moved: Mapping[_H, int]) -> dict[_H, 
 
 
 def _counted(entries: TableEntries) -> dict[EntryHop, int]:
-    """How many entries have each next hop; equal ones are mostly one value, which is quick."""
+    """How many entries have each next hop."""
+    return _merged_counts(*_by_object(entries))
+
+
+def _by_object(entries: TableEntries) -> tuple[Counter[int], dict[int, EntryHop]]:
+    """How many entries have each object that is a next hop: equal ones are mostly one."""
     hops: dict[int, EntryHop] = {}
     counts: Counter[int] = Counter()
     for leaf in entries.leaves():  # one call over a million would hold up every other thread
         hops.update(zip(map(id, leaf.values()), leaf.values(), strict=True))
         counts.update(map(id, leaf.values()))
+    return counts, hops
+
+
+def _merged_counts(counts: Counter[int], hops: Mapping[int, EntryHop]) -> dict[EntryHop, int]:
     counted: dict[EntryHop, int] = {}
     for number, count in counts.items():
         hop = hops[number]

@@ -136,5 +136,17 @@ def summed(
     return kinds, noted
 
 
+def told(hops: Iterable[tuple[EntryHop, int]]) -> tuple[dict[HopKind, int], dict[Noted, int]]:
+    """As `summed`, of next hops that were counted already, however they are spelt."""
+    kinds: Counter[HopKind] = Counter()
+    noted: Counter[Noted] = Counter()
+    for hop, count in hops:
+        kind, as_noted = _told(hop)
+        kinds[kind] += count
+        if as_noted is not None:
+            noted[as_noted] += count
+    return kinds, noted
+
+
 def _told(hop: EntryHop) -> tuple[HopKind, Noted | None]:
     return kind_of(hop), noted_as(hop)
