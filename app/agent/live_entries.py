@@ -10,7 +10,8 @@ import lmdb
 
 from app import garbage
 from app.render.opensmtpd import spelling
-from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
+from app.routing.entries import LayeredEntries, TableEntries
+from app.routing.entries_digest import EntriesDigest
 from app.routing.errors import ControlError
 from app.routing.hop_kinds import Credentials, HopKind, Noted, RelayKind, kind_of, noted_as
 from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, read_entry

@@ -14,7 +14,8 @@ from typing import cast
 from app.routing import document
 from app.routing.change import READERS, WRITERS, Kind, Subject, apply, current
 from app.routing.document import Document
-from app.routing.entries import EntriesDigest, TableEntries
+from app.routing.entries import TableEntries
+from app.routing.entries_digest import EntriesDigest
 from app.routing.next_hop import EntryHop
 from app.routing.ordering import in_order
 from app.routing.reader import Reader

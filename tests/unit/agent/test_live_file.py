@@ -9,7 +9,8 @@ import pytest
 
 from app.agent.live_entries import entries_of, write_tables
 from app.agent.live_file import LiveFile
-from app.routing.entries import EntriesDigest, TableEntries
+from app.routing.entries import TableEntries
+from app.routing.entries_digest import EntriesDigest
 from app.routing.live_file import META, Meta
 from app.routing.next_hop import parse_entry_hop
 from app.routing.routing_table import RoutingTable

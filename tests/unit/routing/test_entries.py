@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.routing.check import findings
-from app.routing.entries import EntriesDigest, LayeredEntries, TableEntries
+from app.routing.entries import LayeredEntries, TableEntries
+from app.routing.entries_digest import EntriesDigest
 from app.routing.hop_kinds import Noted, hop_of
 from app.routing.next_hop import EntryHop, ViaMap, is_plain, parse_entry_hop
 from app.routing.relay_url import RelayURL
