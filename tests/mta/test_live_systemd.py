@@ -177,7 +177,9 @@ def test_the_unit_starts_smtpd_again_once_its_program_has_ended(
     assert DROP_IN.replace("\n", "\\n") in (DOCUMENTED / "README.md").read_text("utf-8")
     before = systemd.shown("opensmtpd.service", "MainPID")
     # Inside, where the processes of the container are seen; the shell's own words are another.
-    machine.namespace.run(["sh", "-c", "kill -9 $(pgrep -f '[l]ibexec/opensmtpd/table-relaymap')"])
+    # Stopped first: between two kills, whoever is left would start another.
+    both = "p=$(pgrep -f '[l]ibexec/opensmtpd/table-relaymap'); kill -STOP $p; kill -9 $p"
+    machine.namespace.run(["sh", "-c", both])
     with contextlib.suppress(ScriptFailed):  # smtpd ends when it asks
         machine.goes_to("x.test")
     systemd.until(lambda: systemd.shown("opensmtpd.service", "MainPID") not in {before, "0"})
