@@ -65,10 +65,9 @@ def _channel(where: Path, make: Callable[[], Channel]) -> Target:
         whole, cut = make(), make()
         asked = _Asked()
         program.answer(asked, Question("open", key=WALK))
-        meant = list(whole.feed(data))
-        found: list[Question] = []
-        for at in range(0, len(data), size):
-            found.extend(cut.feed(data[at : at + size]))
+        meant = list(asking.questions(whole, [data]))
+        pieces = (data[at : at + size] for at in range(0, len(data), size))
+        found = list(asking.questions(cut, pieces))
         if len(data) < MAX_LINE and found != meant:
             raise AssertionError("the same octets ask something else when they are cut")
         for question in meant:

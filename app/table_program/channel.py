@@ -5,7 +5,7 @@ Until 7.5 these are imsg(3) frames of the table API, version 2; since 7.6 lines 
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 _HEADER = struct.Struct("=IHHII")  # type, length with this header, flags, peer id, pid
@@ -20,6 +20,7 @@ _SERVICES = {
     0x800: "regex",
 }
 _KINDS = {_CHECK: "check", _LOOKUP: "lookup", _FETCH: "fetch"}
+_OTHERS = {_UPDATE: "update", _CLOSE: "close"}
 _ASKED = struct.Struct("=iQ")  # service, number of parameters
 _SERVED = ("domain", "credentials", "netaddr", "mailaddr", "relayhost", "string", "regex")
 
@@ -50,15 +51,19 @@ Answer = str | bool | None
 """A value; whether the key is in the table; None: cannot tell."""
 
 
+Taken = tuple[Question | None, int]
+_NOT_YET: Taken = (None, 0)
+
+
 class Channel(Protocol):
     """One way of asking."""
 
-    def first(self, data: bytes, at: int) -> int:
-        """Where the first question ends that begins there; 0 where it is not all there yet."""
-        ...
+    def take(self, data: bytes, at: int) -> Taken:
+        """The question that begins there, and where it ends.
 
-    def feed(self, data: bytes) -> Iterator[Question]:
-        """The questions that are whole with these octets."""
+        Returns:
+            0 as its end where it is not all there yet; no question where octets ask nothing.
+        """
         ...
 
     def answer(self, question: Question, answer: Answer) -> bytes:
@@ -78,29 +83,14 @@ def _value(answer: str) -> bytes | None:
 class Imsg:
     """6.4 to 7.5: frames of octets."""
 
-    def __init__(self) -> None:
-        self._data = b""
-
-    def first(self, data: bytes, at: int) -> int:
-        """See `Channel.first`."""
-        if len(data) - at < _HEADER.size:
-            return 0
-        _, size, *_ = _HEADER.unpack_from(data, at)
-        end = at + max(size & 0x7FFF, _HEADER.size)
-        return end if end <= len(data) else 0
-
-    def feed(self, data: bytes) -> Iterator[Question]:
-        """See `Channel.feed`."""
-        data = self._data + data
-        at, end = 0, len(data)
-        while end - at >= _HEADER.size:
-            kind, size, *_ = _HEADER.unpack_from(data, at)
-            size = max(size & 0x7FFF, _HEADER.size)
-            if end - at < size:
-                break
-            yield _of_frame(kind, data[at + _HEADER.size : at + size])
-            at += size
-        self._data = data[at:]
+    def take(self, data: bytes, at: int) -> Taken:
+        """See `Channel.take`."""
+        body = at + _HEADER.size
+        if body > len(data):
+            return _NOT_YET
+        kind, size, _, _, _ = _HEADER.unpack_from(data, at)
+        end = max(at + (size & 0x7FFF), body)
+        return _NOT_YET if end > len(data) else (_of_frame(kind, data[body:end]), end)
 
     def answer(self, question: Question, answer: Answer) -> bytes:
         """See `Channel.answer`."""
@@ -125,20 +115,22 @@ _YES, _NO, _CANNOT = (
 
 
 def _of_frame(kind: int, body: bytes) -> Question:
+    asked = _KINDS.get(kind)
+    if asked is not None:
+        return _of_look_up(asked, body)
     if kind == _OPEN:
         return Question("open", key=_text(body[4:]))
-    if kind == _UPDATE:
-        return Question("update")
-    if kind == _CLOSE:
-        return Question("close")
-    name = _KINDS.get(kind, "")
-    if not name or len(body) < 12:
+    return Question(_OTHERS.get(kind, ""))
+
+
+def _of_look_up(kind: str, body: bytes) -> Question:
+    if len(body) < _ASKED.size:
         return Question("")
     service, parameters = _ASKED.unpack_from(body)
-    rest = body[12:]
+    rest = body[_ASKED.size :]
     for _ in range(min(2 * parameters, len(rest))):
         _, _, rest = rest.partition(b"\0")
-    return Question(name, _SERVICES.get(service, ""), _text(rest))
+    return Question(kind, _SERVICES.get(service, ""), _text(rest))
 
 
 def _text(octets: bytes) -> str:
@@ -149,32 +141,20 @@ class Lines:
     """Since 7.6: lines of text."""
 
     def __init__(self) -> None:
-        self._data = b""
         self._name = ""
         self._too_long = False
 
-    def first(self, data: bytes, at: int) -> int:
-        """See `Channel.first`; of a line that is too long each piece is one."""
-        end = data.find(b"\n", at) + 1
-        too_long = self._too_long or len(data) - at > MAX_LINE
-        return end or (len(data) if too_long else 0)
-
-    def feed(self, data: bytes) -> Iterator[Question]:
-        """See `Channel.feed`."""
-        *whole, rest = (self._data + data).split(b"\n")
-        self._data = b""
-        for line in whole:
-            if not self._too_long:
-                yield self._of_line(line)
-            self._too_long = False
-        if self._too_long:
-            return
-        if len(rest) > MAX_LINE:
-            # What comes up to its end says nothing more, and is dropped as it comes.
-            yield self._of_line(rest)
-            self._too_long = True
-            return
-        self._data = rest
+    def take(self, data: bytes, at: int) -> Taken:
+        """See `Channel.take`; what a line that is too long says up to its end asks nothing more."""
+        newline = data.find(b"\n", at)
+        whole, begun = newline >= 0, self._too_long
+        if not whole and not begun and len(data) - at <= MAX_LINE:
+            return _NOT_YET
+        self._too_long = not whole
+        line, end = (data[at:newline], newline + 1) if whole else (data[at:], len(data))
+        if begun:
+            return None, end if end > at else 0
+        return self._of_line(line), end
 
     def answer(self, question: Question, answer: Answer) -> bytes:
         """See `Channel.answer`."""

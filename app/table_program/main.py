@@ -166,17 +166,21 @@ class Program:
         if opened.channel is None:
             return
         channel, begun, at = opened.channel, 0, 0
-        while end := channel.first(data, at):
-            for question in channel.feed(data[at:end]):  # it is one, or none
-                said = channel.answer(question, self.answer(opened, question))
-                if question.kind == "open":
-                    self.keeper.name(opened.number, opened.name, opened.first)
-                if said:
-                    table, octets = opened.table, end - begun
-                    kept = table.state() if isinstance(table, Walk) else None
-                    self.keeper.in_hand.give(opened.number, opened.link, octets, said, kept)
-                    begun = end
+        while True:
+            question, end = channel.take(data, at)
+            if not end:
+                break
             at = end
+            if question is None:
+                continue
+            said = channel.answer(question, self.answer(opened, question))
+            if question.kind == "open":
+                self.keeper.name(opened.number, opened.name, opened.first)
+            if said:
+                table, octets = opened.table, end - begun
+                kept = table.state() if isinstance(table, Walk) else None
+                self.keeper.in_hand.give(opened.number, opened.link, octets, said, kept)
+                begun = end
         # Until a table has its name, who goes on must be able to hear it as well.
         if begun < at and (opened.table is not None or len(data) == _CHUNK):
             opened.link.recv(at - begun)

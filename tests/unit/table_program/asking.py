@@ -14,7 +14,7 @@ from app.routing.live_file import Login, Meta
 from app.routing.names import IPAddress
 from app.routing.routing_table import RoutingTable
 from app.table_program import live
-from app.table_program.channel import Answer
+from app.table_program.channel import MAX_LINE, Answer, Channel, Question
 from app.table_program.keeping import Keeper, Kept
 from app.table_program.main import Program
 
@@ -28,6 +28,20 @@ SERVICES = {
     "string": 0x400,
     "regex": 0x800,
 }
+
+
+def questions(channel: Channel, pieces: Iterable[bytes]) -> Iterator[Question]:
+    """What is asked with octets that come in pieces, each looked at until it can be taken."""
+    held = b""
+    for piece in pieces:
+        held += piece
+        at = 0
+        while (taken := channel.take(held, at))[1]:
+            question, at = taken
+            if question is not None:
+                yield question
+        held = held[at:]
+        assert len(held) <= 2 * MAX_LINE, "what is held until it can be taken"
 
 
 def content(

@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,24 +99,42 @@ def test_questions_are_alike_however_they_are_cut(file: str) -> None:
     make, octets = (Lines, text) if "7_8" in file else (Imsg, imsg)
     for _, said in parts(file):
         data = b"".join(octets(line) for who, line in said if who == ">")
-        whole = list(make().feed(data))
+        whole = list(asking.questions(make(), [data]))
         for size in (1, 2, 3, 17, 4096):
-            channel = make()
             pieces = [data[at : at + size] for at in range(0, len(data), size)]
-            assert [each for piece in pieces for each in channel.feed(piece)] == whole
+            assert list(asking.questions(make(), pieces)) == whole
 
 
 def test_a_line_without_end_takes_no_more_than_its_beginning() -> None:
-    channel = Lines()
     head = b"table|0.1|1|rm-walk|check|string|0a|"
-    asked = [q for _ in range(64) for q in channel.feed(head + b"x" * 16_384)]
-    assert [(q.kind, q.service, q.token) for q in asked] == [("check", "", "0a")]
-    assert len(channel._data) <= 16_384 * 2
-    assert [q.key for q in channel.feed(b"\n" + head + b"y\n")] == ["y"]
+    pieces = [head + b"x" * 16_384] * 64
+    asked = list(asking.questions(Lines(), [*pieces, b"\n" + head + b"y\n"]))
+    assert [(q.kind, q.service, q.token) for q in asked] == [
+        ("check", "", "0a"),
+        ("check", "string", "0a"),
+    ]
+    assert asked[1].key == "y"
+
+
+@pytest.mark.parametrize("octets", [16_400, 65_536, 65_600, 400_000])
+def test_a_line_that_is_too_long_is_answered_and_the_next_one_too(
+    state_dir: Path, octets: int
+) -> None:
+    head = b"table|0.1|1.5|rm-table-bydom|lookup|relayhost|0a|"
+    line = head + b"x" * (octets - len(head))
+    with asking.program(state_dir, ["rm-table-bydom"], asking.Text) as (table,):
+        says = threading.Thread(target=table.link.sendall, args=(line,))
+        says.start()  # more than a socket holds waits for who reads
+        assert isinstance(table, asking.Text)
+        assert table.line() == "lookup-result|0a|error|cannot tell now"
+        says.join()
+        table.link.sendall(b"yy\n")
+        assert table.ask("lookup", "relayhost", "one.test") == "smtp://192.0.2.7:25"
 
 
 def test_a_value_that_would_be_read_as_two_answers_is_not_said() -> None:
     for value in ("a\nlookup-result|2|found|b", "a\0b", "\ud800", "x" * 10_000):
-        (question,) = Lines().feed(b"table|0.1|1|t|lookup|relayhost|01|k\n")
+        question, _ = Lines().take(b"table|0.1|1|t|lookup|relayhost|01|k\n", 0)
+        assert question is not None
         assert Lines().answer(question, value) == b"lookup-result|01|error|cannot tell now\n"
         assert struct.unpack("=i", Imsg().answer(question, value)[16:]) == (-1,)
