@@ -18,9 +18,9 @@ import struct
 import termios
 from collections.abc import Mapping
 
-_HEAD = struct.Struct("=IIIII")  # slot to be, table, octets of the question, of the answer, taken
-_SLOT, _TAKEN, _COUNT = 24, 16, 28
-_COUNTER = struct.Struct("=I")
+_HEAD = struct.Struct("=IIIII")  # slot to be, table, octets of question and answer, its number
+_GIVEN = struct.Struct("=II")  # slot, number of the last answer whose question was taken
+_AT = _HEAD.size
 _LENGTH = struct.Struct("=I")
 _SLOTS = (32, 32 + 16_384)
 _SIZE = _SLOTS[1] + 16_384
@@ -41,11 +41,11 @@ class InHand:
     @property
     def answered(self) -> int:
         """How many answers were given, by whichever process."""
-        return int(_COUNTER.unpack_from(self._shared, _COUNT)[0])
+        return int(_GIVEN.unpack_from(self._shared, _AT)[1])
 
     def state(self) -> bytes:
         """What was kept with the last answer that was given with something to keep."""
-        at = _SLOTS[self._shared[_SLOT]]
+        at = _SLOTS[_GIVEN.unpack_from(self._shared, _AT)[0]]
         (length,) = _LENGTH.unpack_from(self._shared, at)
         return bytes(self._shared[at + 4 : at + 4 + length])
 
@@ -61,49 +61,44 @@ class InHand:
             answer: at least one octet.
             state: what has to be kept from now on; None: as it is.
         """
-        slot = self._shared[_SLOT]
+        shared, length = self._shared, len(answer)
+        slot, number = _GIVEN.unpack_from(shared, _AT)
+        number = (number + 1) & 0xFFFFFFFF
         if state is not None:
             slot = 1 - slot
             kept = state if len(state) <= _ROOM else b""
             at = _SLOTS[slot]
-            self._shared[at : at + 4 + len(kept)] = _LENGTH.pack(len(kept)) + kept
-        _HEAD.pack_into(self._shared, 0, slot, table, octets, len(answer), 0)
+            shared[at : at + 4 + len(kept)] = _LENGTH.pack(len(kept)) + kept
+        _HEAD.pack_into(shared, 0, slot, table, octets, length, number)
         try:
             put = os.write(self._in, answer)  # from here on it is given, whoever goes on
         except BlockingIOError:
             put = 0
-        if put < len(answer):  # a pipe that small; then it cannot be kept
+        if put < length:  # a pipe that small; then it cannot be kept
             self._empty()
-            link.recv(octets)
-            self._done(slot)
-            _send(link, answer)
-            return
         link.recv(octets)
-        self._done(slot)
-        self._move(link, len(answer))
+        _GIVEN.pack_into(shared, _AT, slot, number)
+        if put < length:
+            _send(link, answer)
+        else:
+            self._move(link, length)
 
     def resume(self, links: Mapping[int, socket.socket]) -> None:
         """Go on where somebody who was killed stopped, before anything else is answered."""
         waits = self._waits()
         if not waits:
             return
-        slot, table, octets, length, taken = _HEAD.unpack_from(self._shared)
+        slot, table, octets, length, number = _HEAD.unpack_from(self._shared)
+        is_taken = number == self.answered
         link = links.get(table)
-        if link is None or (not taken and waits < length):
+        if link is None or (not is_taken and waits < length):
             self._empty()  # it was not all there, so the question is still to be had
             return
-        if not taken:
+        if not is_taken:
             with contextlib.suppress(BlockingIOError):  # taken, and not said yet
                 link.recv(octets, socket.MSG_DONTWAIT)
-            self._done(slot)
+            _GIVEN.pack_into(self._shared, _AT, slot, number)
         self._move(link, waits)
-
-    def _done(self, slot: int) -> None:
-        if self._shared[_SLOT] != slot:
-            self._shared[_SLOT] = slot
-        if not self._shared[_TAKEN]:
-            _COUNTER.pack_into(self._shared, _COUNT, (self.answered + 1) & 0xFFFFFFFF)
-            self._shared[_TAKEN] = 1
 
     def _move(self, link: socket.socket, octets: int) -> None:
         while octets:

@@ -126,7 +126,7 @@ def says_nothing(table: asking.Asker) -> bool:
 def watched() -> frozenset[CodeType]:
     """What takes a question, and gives the answer."""
     functions = (
-        *(InHand.give, InHand.resume, InHand._done, InHand._move, InHand._waits, InHand._empty),
+        *(InHand.give, InHand.resume, InHand._move, InHand._waits, InHand._empty),
         *(Program._hear, Program._answer_all, Program._begin),
     )
     return frozenset(function.__code__ for function in functions)
