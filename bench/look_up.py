@@ -13,6 +13,7 @@ from bench.rounds import Figure, Limit, interleave
 MANY, FEW = 1_000_000, 1000
 _KEYS = 5000
 _MOST_MB = 25
+_TIMES, _AT_ONCE = 50, 10
 
 
 def measure() -> Figure:
@@ -27,13 +28,23 @@ def measure() -> Figure:
         runs = {names[count]: _look_ups(each, count) for count, each in programs.items()}
         limits = {names[MANY]: Limit(times=1.5, at_most=0.15)}
         figure = interleave("one look-up", "CPU ms of the program", runs, limits=limits)
-        memory, of_file = own_memory(programs[MANY].pid)
+        memory, of_file = _most_memory(programs[MANY])
         missed = "" if memory <= _MOST_MB else " MISSED"
         note = (
-            f"private memory of it among {MANY:,} entries: {memory:.1f} MB, pages of the live file"
+            f"most private memory of it among {MANY:,} entries: {memory:.1f} MB, pages of the live file"
             f" {of_file:.1f} MB of that   (at most {_MOST_MB} MB{missed})"
         )
         return figure.noting(note)
+
+
+def _most_memory(program: Asked) -> tuple[float, float]:
+    """See `own_memory`: pages of the file come look-up by look-up, and are let go at times."""
+    chance = random.Random(2)
+    found = []
+    for _ in range(_TIMES):
+        program.look_up([domain(chance.randrange(MANY)) for _ in range(_AT_ONCE)])
+        found.append(own_memory(program.pid))
+    return max(found)
 
 
 def _look_ups(program: Asked, count: int) -> Callable[[], float]:

@@ -88,8 +88,10 @@ def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | No
 
 def look_up_domain(table: Table, entries: Entries, domain: str) -> EntryHop | None:
     """The next hop for a recipient's domain, canonical; None where there is none."""
-    keys = () if domain.startswith("[") else keys_of(domain)
-    return look_up_keys(table, entries, keys)
+    if domain.startswith("["):
+        return table.default
+    hop = entries.get(domain)  # as most have it: no need to spell the others
+    return look_up_keys(table, entries, keys_of(domain)) if hop is None else hop
 
 
 def look_up_keys(table: Table, entries: Entries, keys: Iterable[str]) -> EntryHop | None:

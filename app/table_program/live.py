@@ -32,10 +32,12 @@ from app.routing.relay_url import RelayURL
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey
 
 DATA = "data.mdb"
-_MAX_SPELT = 65_536
-_LOOK_UPS = 128
-"""Of entries, until what is mapped is let go: each may map 16 pages of a file (fault-around), which
-count as this process's own memory. To open it anew costs two look-ups."""
+_MOST_MAPPED = 12 << 20
+_MAPPED = 2 * 16 * 4096
+"""Octets of a large file that may be mapped until they are let go, and that a look-up of an entry
+may map: around its page, and around the one above it. They count as this process's own memory. To
+open the file anew costs two look-ups.
+"""
 _CUT_OFF = "the live file was cut off"
 
 
@@ -71,12 +73,12 @@ class LiveFile:
         self._transaction: lmdb.Transaction | None = None
         self._inode = (0, 0)
         self._refused = (0, 0, 0, 0)
-        self._looked_up = 0
+        self._mapped = 0
         self._least = 0
         self._snapshot = -1
         self._known = Known()
         self._view = _NOTHING
-        self._spelt: dict[RelayURL, str] = {}
+        self._entry: tuple[EntryHop | None, str] = None, ""
         self._reading = _Reading(self)
         self.trouble = ""
         """What keeps the newest file from being read, in few words; "" where nothing does."""
@@ -134,30 +136,24 @@ class LiveFile:
         return CannotRead(self.trouble)
 
     def spelling(self, url: RelayURL) -> str:
-        """How smtpd spells a relay that the view, or an entry read in it, leads to."""
-        spelt = self._view.structure.spelt.get(url)
-        return self._spelt[url] if spelt is None else spelt
+        """How smtpd spells a relay that the entry read last leads to, or the view does."""
+        hop, spelt = self._entry
+        return spelt if hop is url else self._view.structure.spelt[url]
 
-    def entry(self, table: str, name: str) -> EntryHop | None:
-        """Where an entry of the view that is open leads."""
-        where = entry_key(table, name)
+    def entry(self, where: bytes) -> EntryHop | None:
+        """Where the entry of the view that is open leads whose row has this key."""
         if self._transaction is None or len(where) > MAX_KEY:
             return None
-        self._looked_up += 1
+        self._mapped += _MAPPED
         row = _get(self._transaction, where)
         if row is None:
             return None
-        hop, spelt = read_entry(row)
-        if isinstance(hop, RelayURL):
-            if len(self._spelt) >= _MAX_SPELT:
-                self._spelt.clear()
-            self._spelt[hop] = spelt
-        return hop
+        self._entry = read_entry(row)
+        return self._entry[0]
 
-    def entries(self, table: str) -> Iterator[str]:
-        """The keys of the entries of a table, in the view that is open."""
+    def entries(self, begin: bytes) -> Iterator[str]:
+        """The keys of the entries in the view that is open whose rows begin so."""
         if self._transaction is not None:
-            begin = entry_key(table, "")
             for where, _ in _beginning(self._transaction, begin):
                 yield where[len(begin) :].decode()
 
@@ -171,14 +167,15 @@ class LiveFile:
             self.trouble = f"there is no live file: {error.strerror}"
         else:
             inode = (found.st_dev, found.st_ino)
-            if inode == self._inode and self._looked_up < _LOOK_UPS:
-                if found.st_size < self._least:
+            size = found.st_size
+            if inode == self._inode and min(self._mapped, size) <= _MOST_MAPPED:
+                if size < self._least:
                     # What is mapped beyond its end cannot even be looked at: that is SIGBUS.
                     self.trouble = _CUT_OFF
                     raise CannotRead(self.trouble)
                 self.trouble = ""
             else:
-                state = (*inode, found.st_size, found.st_ctime_ns)
+                state = (*inode, size, found.st_ctime_ns)
                 if state != self._refused:
                     self._refused = (0, 0, 0, 0) if self._open_other(inode) else state
         if self._environment is None:
@@ -217,12 +214,12 @@ class LiveFile:
             self.trouble = f"the live file cannot be opened: {type(error).__name__}"
             return True
         self._inode, self._snapshot, self._least = inode, -1, 0
-        self._looked_up = 0
+        self._mapped = 0
         self.trouble = ""
         return True
 
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
-        before = self._view
+        before, self._entry = self._view, (None, "")
         meta = Meta.read(_get(transaction, META))
         structure, table = before.structure, before.table
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):
@@ -294,10 +291,10 @@ class _Entries(Mapping[str, EntryHop]):
 
     def __init__(self, file: LiveFile, table: str) -> None:
         self._file = file
-        self._table = table
+        self._begin = entry_key(table, "")
 
     def __getitem__(self, name: str) -> EntryHop:
-        hop = self._file.entry(self._table, name)
+        hop = self.get(name)
         if hop is None:
             raise KeyError(name)
         return hop
@@ -305,10 +302,10 @@ class _Entries(Mapping[str, EntryHop]):
     def get(self, name: str, default: object = None) -> EntryHop | None:  # type: ignore[override]
         """See `Mapping.get`; the way that a look-up takes."""
         del default
-        return self._file.entry(self._table, name)
+        return self._file.entry(self._begin + name.encode())
 
     def __iter__(self) -> Iterator[str]:
-        return self._file.entries(self._table)
+        return self._file.entries(self._begin)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
