@@ -166,24 +166,22 @@ class Program:
         if opened.channel is None:
             return
         channel, begun, at = opened.channel, 0, 0
-        while True:
-            question, end = channel.take(data, at)
-            if not end:
-                break
-            at = end
-            if question is None:
-                continue
-            said = channel.answer(question, self.answer(opened, question))
-            if question.kind == "open":
-                self.keeper.name(opened.number, opened.name, opened.first)
+        while (taken := channel.take(data, at))[1]:
+            question, at = taken
+            said = b"" if question is None else self._said(opened, channel, question)
             if said:
-                table, octets = opened.table, end - begun
-                kept = table.state() if isinstance(table, Walk) else None
-                self.keeper.in_hand.give(opened.number, opened.link, octets, said, kept)
-                begun = end
+                kept = opened.table.state() if isinstance(opened.table, Walk) else None
+                self.keeper.in_hand.give(opened.number, opened.link, at - begun, said, kept)
+                begun = at
         # Until a table has its name, who goes on must be able to hear it as well.
         if begun < at and (opened.table is not None or len(data) == _CHUNK):
             opened.link.recv(at - begun)
+
+    def _said(self, opened: _Open, channel: Channel, question: Question) -> bytes:
+        said = channel.answer(question, self.answer(opened, question))
+        if question.kind == "open":
+            self.keeper.name(opened.number, opened.name, opened.first)
+        return said
 
     def answer(self, asked: _Asked, question: Question) -> Answer:
         """The answer to one question; whatever goes wrong, there is one."""
