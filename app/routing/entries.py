@@ -5,7 +5,7 @@ here looks at a million entries because one of them was edited.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -178,7 +178,7 @@ class LayeredEntries(TableEntries):
             if before is not after:
                 yield key, before, after
 
-    def get_all(self, keys: Iterable[str]) -> list[EntryHop | None]:
+    def get_all(self, keys: Collection[str]) -> list[EntryHop | None]:
         """See `Shards.get_all`."""
         return list(map(self.get, keys))
 

@@ -5,10 +5,10 @@ local part is kept as it was written for the next hop, which may tell Joe from j
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from app.routing.addresses import DOMAIN, LOCAL
 from app.routing.errors import Refused
 from app.routing.names import IPAddress, keys_of, keys_of_domain, parse_address
 
@@ -109,11 +109,7 @@ class Envelope:
 _MAX_LOCAL = 255
 _LABEL = re.compile(r"[a-z0-9_-]+")
 _ATEXT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LOCAL = r"[A-Za-z0-9_+=-][A-Za-z0-9_+=.-]{0,63}"
-_DOMAIN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
-_ORDINARY = re.compile(f"({_LOCAL})@({_DOMAIN})")
-"""Most addresses, if no two dots and no dot and '@' stand together and no dot ends it."""
-_ORDINARY_LINES = re.compile(rf"(?:(?:{_LOCAL}@{_DOMAIN})?\n)*+")
+_ORDINARY = re.compile(f"({LOCAL})@({DOMAIN})")
 
 
 def parse_mail_address(text: str) -> MailAddress:
@@ -143,53 +139,6 @@ def parse_mail_address(text: str) -> MailAddress:
         return MailAddress(local.lower(), _parse_name(domain), written_local=local)
     except Refused as refused:
         raise Undeliverable("bad-address", f"the domain is not valid: {refused}") from refused
-
-
-def ordinary_envelopes(
-    senders: Sequence[str], recipients: Sequence[str]
-) -> Iterator[Envelope] | None:
-    """Envelopes of as many senders and recipients, each as `parse_mail_address` has it.
-
-    A part of the cost of one by one: all texts are looked at together, and it is **one** envelope
-    whose addresses are others at each step. Whoever takes the next one is done with the last.
-
-    Returns:
-        None: one of them is not of the ordinary form, or not valid.
-    """
-    lines = "\n".join((*senders, *recipients, ""))
-    if (
-        ".." in lines
-        or ".@" in lines
-        or ".\n" in lines
-        or lines.count("\n") != len(senders) + len(recipients)
-        or not _ORDINARY_LINES.fullmatch(lines)
-    ):
-        return None
-    folded = lines.lower()
-    if folded == lines:
-        return _one_after_the_other(senders, recipients)
-    texts, count = folded.split("\n"), len(senders)
-    return _as_written(_one_after_the_other(texts[:count], texts[count:-1]), senders, recipients)
-
-
-def _one_after_the_other(senders: Iterable[str], recipients: Iterable[str]) -> Iterator[Envelope]:
-    sender, recipient = MailAddress("", ""), MailAddress("", "")
-    envelope = Envelope(sender, recipient)
-    for mail_from, rcpt_to in zip(senders, recipients, strict=True):
-        sender.local, _, sender.domain = mail_from.rpartition("@")
-        recipient.local, _, recipient.domain = rcpt_to.rpartition("@")
-        sender._keys = recipient._keys = None  # noqa: SLF001  as of those that were made just now
-        yield envelope
-
-
-def _as_written(
-    envelopes: Iterable[Envelope], senders: Iterable[str], recipients: Iterable[str]
-) -> Iterator[Envelope]:
-    """The same, with the local parts before they were folded."""
-    for envelope, mail_from, rcpt_to in zip(envelopes, senders, recipients, strict=True):
-        envelope.sender.written_local = mail_from.rpartition("@")[0]
-        envelope.recipient.written_local = rcpt_to.rpartition("@")[0]
-        yield envelope
 
 
 def _parse_name(text: str) -> str:

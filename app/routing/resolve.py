@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.routing.conditions import AnyCondition
 from app.routing.envelope import Envelope, MailAddress
 from app.routing.mx import MX_PORT
 from app.routing.next_hop import EntryHop, NextHop, ViaMap, ViaMx, ViaTable
@@ -34,6 +33,7 @@ from app.routing.route import (
 )
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import MailFrom, Reject, RelayAction, Rule
+from app.routing.rule_index import Conditions
 from app.routing.table import look_up
 
 DrawFor = Callable[[str], Draw]
@@ -84,7 +84,17 @@ def brief(
     """What `resolve` answers to the same question without `mx`, in short; at a part of its cost."""
     if not envelope.recipient.domain:
         return NeverDelivered, None, None
-    walked = walk(table, envelope)
+    return brief_of(table, walk(table, envelope), envelope, down, draw)
+
+
+def brief_of(
+    table: RoutingTable,
+    walked: "Walked | None",
+    envelope: Envelope,
+    down: frozenset[StateKey],
+    draw: DrawFor,
+) -> Brief:
+    """The same for an envelope with a recipient of which it is known what `walk` says."""
     if walked is None:
         return Unrouted, None, None
     rule, hop = walked
@@ -112,26 +122,21 @@ def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
     least = -1
     is_local = envelope.client is None or envelope.is_local
     for bucket in table.book.index.met_by(envelope):
-        for place, rule, via, local, others, refused in bucket:
+        for place, rule, via, asked, local, more in bucket:
             if walked is not None and place >= least:
                 break
             if local and not is_local:
                 continue
-            if (others or refused) and not _is_met(envelope, others, refused):
+            if more is not None and not _is_met(envelope, *more):
                 continue
-            if isinstance(via, ViaTable):
-                hop = look_up(table.tables[via.name], table.entries[via.name], envelope)
+            hop = via
+            if asked is not None:
+                hop = look_up(table.tables[asked], table.entries[asked], envelope)
                 if hop is None:
                     continue
-                walked = rule, hop
-            else:
-                walked = rule, via
-            least = place
+            walked, least = (rule, hop), place
             break
     return walked
-
-
-Conditions = tuple[AnyCondition, ...]
 
 
 def _is_met(envelope: Envelope, asked: Conditions, refused: Conditions) -> bool:

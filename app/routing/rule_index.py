@@ -7,20 +7,25 @@ that comes later. Rules that ask nothing are in a bucket that every envelope mee
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from math import inf
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
+from app.routing.addresses import Addresses, behind
 from app.routing.conditions import TEXT_CONDITIONS, AnyCondition, Clients, Recipients, Senders
 from app.routing.envelope import Envelope
 from app.routing.names import finder
-from app.routing.next_hop import NextHop
+from app.routing.next_hop import EntryHop, ViaTable
 from app.routing.rule import Reject, Rule
 
-Filed = tuple[int, Rule, NextHop | None, bool, tuple[AnyCondition, ...], tuple[AnyCondition, ...]]
-"""How many rules are tried before it, a rule, the next hop that it names (None where it refuses),
-whether only mail of the host itself may take it, and what else must and must not hold of whoever
-found it."""
+Conditions = tuple[AnyCondition, ...]
+Filed = tuple[int, Rule, EntryHop | None, str | None, bool, tuple[Conditions, Conditions] | None]
+"""How many rules are tried before it, a rule, the next hop or the table that it names (neither
+where it refuses), whether only mail of the host itself may take it, and what else must and must
+not hold of whoever found it, if anything."""
+NOBODY: Filed = (1 << 62, None, None, None, False, None)  # type: ignore[assignment]
+"""Stands where no rule is: behind all others."""
 Bucket = tuple[Filed, ...]
 """Rules found under one key, in the order tried."""
 
@@ -74,7 +79,7 @@ class RuleBook:
 class RuleIndex:
     """Finds, by the keys of an envelope, the rules that may match it."""
 
-    __slots__ = ("_finders", "_local", "_rest")
+    __slots__ = ("_finders", "_head", "_heads", "_local", "_rest")
 
     def __init__(self, ordered: Iterable[Rule]) -> None:
         """File rules that are given in the order in which they are tried."""
@@ -90,6 +95,9 @@ class RuleIndex:
                 networks[what] = bucket
         finders = [_finder(name, buckets) for name, buckets in texts.items() if buckets]
         self._finders = (*finders, _around(networks)) if networks else tuple(finders)
+        self._heads = (_Heads(texts[Senders.name]), _Heads(texts[Recipients.name]))
+        met_by_all = (bucket[0] for bucket in (self._local, self._rest) if bucket)
+        self._head = min(met_by_all, key=itemgetter(0), default=NOBODY)
 
     def met_by(self, envelope: Envelope) -> list[Bucket]:
         """The buckets in which every rule that matches an envelope is; the fullest mostly last."""
@@ -101,6 +109,46 @@ class RuleIndex:
         if self._rest:
             found.append(self._rest)
         return found
+
+    def heads(self, senders: Addresses, recipients: Addresses) -> list[Filed]:
+        """Of each of many envelopes the first rule that is in any bucket that it meets.
+
+        They are of a sender and a recipient alone, from the host itself. Where such a rule asks for
+        nothing else, none is tried before it that would match. Where there is none, it is `NOBODY`.
+        """
+        found = [self._head] * len(recipients.folded)
+        for heads, addresses in zip(self._heads, (senders, recipients), strict=True):
+            for column in heads.columns(addresses):
+                found = [
+                    one if other is None or one[0] < other[0] else other
+                    for one, other in zip(found, column, strict=True)
+                ]
+        return found
+
+
+class _Heads:
+    """The first rule in each bucket that is found by a mail address."""
+
+    __slots__ = ("_has_addresses", "_least", "_rows", "_wild")
+
+    def __init__(self, buckets: Mapping[str, Bucket]) -> None:
+        self._rows = {text: bucket[0] for text, bucket in buckets.items()}
+        self._wild = {t[2:]: filed for t, filed in self._rows.items() if t.startswith("*.")}
+        self._least = min((parent.count(".") for parent in self._wild), default=0)
+        self._has_addresses = any("@" in text or text == "<>" for text in buckets)
+
+    def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
+        """What each of many addresses finds under one of its keys; together, under all of them."""
+        if self._has_addresses:
+            yield [self._rows.get(text or "<>") for text in addresses.folded]
+        if self._rows:
+            yield list(map(self._rows.get, addresses.domains))
+        if self._wild:
+            parents: Sequence[str] = addresses.domains
+            most = max(map(str.count, parents, repeat(".")))
+            for _ in range(self._least, most):
+                parents = behind(".", parents)
+                yield list(map(self._wild.get, parents))
 
 
 _Finder = Callable[[Envelope, list[Bucket]], None]
@@ -146,9 +194,11 @@ def _filed(rules: tuple[Rule, ...]) -> dict[_Key, Bucket]:
     for place, rule in enumerate(rules):
         keys, others = _most_selective(rule, crowds)
         via = None if isinstance(rule.action, Reject) else rule.action.via
+        hop, table = (None, via.name) if isinstance(via, ViaTable) else (via, None)
         is_local = _ONLY_LOCAL in others
         others = tuple(c for c in others if c != _ONLY_LOCAL)
-        filed = (place, rule, via, is_local, others, rule.match.none_of)
+        more = (others, rule.match.none_of) if others or rule.match.none_of else None
+        filed = (place, rule, hop, table, is_local, more)
         for key in keys:
             buckets[key].append(filed)
     return {key: tuple(bucket) for key, bucket in buckets.items()}

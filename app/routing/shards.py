@@ -77,10 +77,11 @@ class Shards(Mapping[K, V]):
         made.root, made.length = builder.taken()
         return made
 
-    def get_all(self, keys: Iterable[K]) -> list[V | None]:
+    def get_all(self, keys: Collection[K]) -> list[V | None]:
         """The value of each key, None where there is none: half of what `get` takes for each."""
         root = self.root
-        return [root[(at := hash(key) & 4095) & 63][at >> 6].get(key) for key in keys]
+        leaves = [root[(at := hash(key) & 4095) & 63][at >> 6] for key in keys]
+        return list(map(dict.get, leaves, keys))
 
     def joined(self, rows: "Shards[K, V]") -> Self:
         """The mapping with all rows of another, leaf by leaf: the quickest way to add a million."""

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from app.routing.change import Kind, Subject
 from app.routing.credential import Credential
 from app.routing.errors import ControlError
-from app.routing.resolve import brief, resolve
-from app.routing.route import Draw, MxHosts, MxNeeded, Route
-from app.routing.routing_table import RoutingTable
+from app.routing.pairs import Pairs, walk_pairs
+from app.routing.resolve import brief, brief_of, resolve
+from app.routing.route import Brief, Draw, MxHosts, MxNeeded, Resolution, Route
+from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.writes import Put
 from app.server.edit import Editor
 from app.server.storage import NewSecret
@@ -29,6 +30,7 @@ from tests.unit.routing import plain, strategies
 CASES = int(os.environ.get("RELAYMAP_SOAK_CASES", "500"))
 _LABELS = ("acct", "x.y_z", "9-", *(host for host in strategies.HOSTS if "[" not in host))
 _MX = MxHosts(("mx.test",))
+_UP: frozenset[StateKey] = frozenset()
 
 
 @pytest.mark.slow
@@ -104,6 +106,7 @@ async def _case(
             tally.taken += 1
             past.append((editor.live.current().revision, routing))
         _ask_both(editor.live.current().table, routing, letters, draw, tally)
+        _ask_together(editor.live.current().table, routing, letters, draw)
 
 
 def _ask_both(
@@ -119,10 +122,33 @@ def _ask_both(
         plain.agree(told, expected)
         found = resolve(table, envelope, down, lambda _: draw, _MX)
         plain.agree(found, expected)
-        kind, rule, url = brief(table, envelope, down, lambda _: draw)
-        if kind is not MxNeeded:
-            chosen = found.chosen.url if isinstance(found, Route) else None
-            assert (kind, rule, url) == (type(found), getattr(found, "rule", None), chosen)
+        _agree_in_short(brief(table, envelope, down, lambda _: draw), found)
+
+
+def _ask_together(
+    table: RoutingTable, routing: Routing, letters: Sequence[Letter], draw: Draw
+) -> None:
+    """The same of all senders and recipients at once, without a client and what it says."""
+    ordinary = [each for each in letters if "[" not in each.sender + each.recipient]
+    if not ordinary:
+        return
+    pairs = Pairs.of([each.sender for each in ordinary], [each.recipient for each in ordinary])
+    assert pairs is not None
+    led = walk_pairs(table, pairs)
+    for number, (letter, rule, hop) in enumerate(zip(ordinary, *led, strict=True)):
+        envelope = pairs.envelope(number)
+        found = resolve(table, envelope, _UP, lambda _: draw, _MX)
+        alone = Letter(letter.sender, letter.recipient)
+        plain.agree(found, routing.resolve(alone, Chance(draw.turn, draw.uniform)))
+        walked = None if rule is None else (rule, hop)
+        _agree_in_short(brief_of(table, walked, envelope, _UP, lambda _: draw), found)
+
+
+def _agree_in_short(said: Brief, found: Resolution | MxNeeded) -> None:
+    kind, rule, url = said
+    if kind is not MxNeeded:
+        chosen = found.chosen.url if isinstance(found, Route) else None
+        assert (kind, rule, url) == (type(found), getattr(found, "rule", None), chosen)
 
 
 async def _reloaded(database: Database, editor: Editor) -> None:

@@ -289,6 +289,18 @@ def test_many_questions_are_answered_alike(both: Both, body: bytes, query: str, 
     agree(both, BATCH + query, parts, {"content-type": "application/json"})
 
 
+@pytest.mark.parametrize("query", ["", "?fields=brief"])
+def test_a_batch_draws_in_the_order_of_its_envelopes(both: Both, query: str) -> None:
+    """But for hosts of a domain, of which chance decides when the DNS has answered."""
+    domains = [domain for domain in DOMAINS if domain != "mx.example"]
+    senders = [f"ann@{domain}" for domain in (*domains, *reversed(domains)) * 5]
+    asked = [{"recipient": "joe@else.example", "sender": sender} for sender in senders]
+    body = json.dumps({"envelopes": asked}).encode()
+    before = both.hot.answered
+    status, _, _ = agree(both, BATCH + query, [body], {"content-type": "application/json"})
+    assert (status, both.hot.answered) == (200, before + 1)
+
+
 @MANY
 @given(lines=st.lists(spelt(QUESTIONS), max_size=5), query=QUERIES, cut=st.integers(0, 200))
 def test_lines_are_answered_alike(both: Both, lines: Sequence[bytes], query: str, cut: int) -> None:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from random import Random
 from time import monotonic, perf_counter
 from typing import Final
@@ -24,17 +24,19 @@ from app.observe import REQUEST_ID
 from app.routing.conditions import parse_tag
 from app.routing.envelope import (
     Envelope,
-    ordinary_envelopes,
     parse_client,
     parse_helo,
     parse_mail_address,
 )
 from app.routing.errors import Refused
 from app.routing.names import parse_user
-from app.routing.next_hop import ViaMap
+from app.routing.next_hop import EntryHop, ViaMap
+from app.routing.pairs import Led, Pairs, walk_pairs
+from app.routing.relay_map import Relay
 from app.routing.relay_url import RelayURL
-from app.routing.resolve import DrawFor, brief, resolve, rewritten, walk
+from app.routing.resolve import DrawFor, brief, brief_of, resolve, rewritten, walk
 from app.routing.route import (
+    Brief,
     Draw,
     MxNeeded,
     NeverDelivered,
@@ -45,7 +47,7 @@ from app.routing.route import (
     Unrouted,
 )
 from app.routing.routing_table import RoutingTable, StateKey
-from app.routing.rule import RelayAction
+from app.routing.rule import RelayAction, Rule
 from app.server.api.asking import next_draw
 from app.server.api.auth import Scope as TokenScope
 from app.server.api.gate import (
@@ -80,12 +82,13 @@ _OUTCOMES: Mapping[Kind, str] = {
 }
 _HERE = "\x7f"  # no text of an answer holds it
 _NO_DRAW = Draw()
+_NO_PICKING: "_Picking" = (), (lambda _: 0), (lambda: _NO_DRAW)
 _NONE_DOWN: frozenset[StateKey] = frozenset()
 _LATE: Message = {"type": "late"}
 _LONGEST_CLIENT = 64
 _MOST_HOSTS = 64
 _MOST_SPELT = 65_536
-_AT_ONCE = 16
+_AT_ONCE = 100
 _IDS = Random()  # noqa: S311  an id tells requests apart, and is no secret
 
 
@@ -117,7 +120,7 @@ class Pair(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     sender: str
 
 
-class Pairs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class AsksPairs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A batch of nothing else."""
 
     envelopes: list[Pair]
@@ -131,7 +134,7 @@ class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _read_one: Callable[[bytes], Asks] = msgspec.json.Decoder(Asks).decode
 _read_many: Callable[[bytes], AsksMany] = msgspec.json.Decoder(AsksMany).decode
-_read_pairs: Callable[[bytes], Pairs] = msgspec.json.Decoder(Pairs).decode
+_read_pairs: Callable[[bytes], AsksPairs] = msgspec.json.Decoder(AsksPairs).decode
 
 
 def one_of(body: bytes) -> Asks | None:
@@ -154,7 +157,7 @@ def many_of(body: bytes) -> list[Asks] | None:
     return asked if _is_plain(body, 2 + sum(map(_quotes, asked))) else None
 
 
-def pairs_of(body: bytes) -> Iterator[Envelope] | None:
+def pairs_of(body: bytes) -> Pairs | None:
     """The envelopes that a body spells, if each is of two ordinary addresses and nothing else."""
     try:
         asked = _read_pairs(body).envelopes
@@ -162,7 +165,7 @@ def pairs_of(body: bytes) -> Iterator[Envelope] | None:
         return None
     if not 0 < len(asked) <= MAX_QUESTIONS or not _is_plain(body, 2 + 8 * len(asked)):
         return None
-    return ordinary_envelopes([each.sender for each in asked], [each.recipient for each in asked])
+    return Pairs.of([each.sender for each in asked], [each.recipient for each in asked])
 
 
 def _is_plain(body: bytes, quotes: int) -> bool:
@@ -217,6 +220,11 @@ def _too_long(asks: Asks) -> bool:
     )
 
 
+_Picking = tuple[Sequence[Relay], Callable[[Draw], int], Callable[[], Draw]]
+"""The relays that a map picks from, the place of the one that is picked, and the draw for that. No
+relays: it hangs on the envelope, or none is in service."""
+
+
 class _Spelt:
     """What was spelt of one routing.
 
@@ -226,15 +234,17 @@ class _Spelt:
         ends: the answers that are no routes.
         routes: what stands around rule and sender in the answer of a route, by what it hangs on.
         urls: by the id of a relay URL, its text.
+        picks: by the name of a relay map, how its first relay is picked.
     """
 
-    __slots__ = ("_actions", "_numbers", "ends", "routes", "table", "urls")
+    __slots__ = ("_actions", "_numbers", "ends", "picks", "routes", "table", "urls")
 
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.ends: dict[Resolution, str] = {}
         self.routes: dict[tuple[int, ...], tuple[str, str, str]] = {}
         self.urls: dict[int, str] = {}
+        self.picks: dict[str, _Picking] = {}
         self._numbers: dict[int, int] = {}
         self._actions: dict[tuple[object, ...], int] = {}
 
@@ -287,16 +297,23 @@ class Quick:
     def answer(self, table: RoutingTable, asks: Asks, fields: Fields) -> str | None:
         """The answer; None where it takes more than memory, or is not an ordinary one."""
         envelope = _envelope(asks)
-        return None if envelope is None else self._way(fields)(self._spelt_of(table), envelope)
+        if envelope is None:
+            return None
+        spelt = self._spelt_of(table)
+        if fields is Fields.BRIEF:
+            return self._said(spelt, *brief(table, envelope, _NONE_DOWN, self._draw))
+        walked = walk(table, envelope) if envelope.recipient.domain else None
+        rule, hop = walked or (None, None)
+        return self._full(spelt, rule, hop, envelope.sender.spelling, lambda: envelope)
 
-    def answers(
-        self, table: RoutingTable, envelopes: Iterator[Envelope], fields: Fields
-    ) -> Iterator[str | None]:
-        """The same for each of these envelopes; none of them is kept."""
-        return map(self._way(fields), repeat(self._spelt_of(table)), envelopes)
-
-    def _way(self, fields: Fields) -> Callable[[_Spelt, Envelope], str | None]:
-        return self._brief if fields is Fields.BRIEF else self._full
+    def answers(self, table: RoutingTable, pairs: Pairs, fields: Fields) -> list[str | None]:
+        """The same for each of many."""
+        spelt, led = self._spelt_of(table), walk_pairs(table, pairs)
+        if fields is Fields.BRIEF:
+            return self._briefs(spelt, led, pairs)
+        senders = map(pairs.senders.spelling, range(len(pairs)))
+        envelopes = (partial(pairs.envelope, number) for number in range(len(pairs)))
+        return list(map(self._full, repeat(spelt), led.rules, led.hops, senders, envelopes))
 
     def _spelt_of(self, table: RoutingTable) -> _Spelt:
         spelt = self._known
@@ -304,8 +321,49 @@ class Quick:
             spelt = self._known = _Spelt(table)
         return spelt
 
-    def _brief(self, spelt: _Spelt, envelope: Envelope) -> str | None:
-        kind, rule, url = brief(spelt.table, envelope, _NONE_DOWN, self._draw)
+    def _briefs(self, spelt: _Spelt, led: Led, pairs: Pairs) -> list[str | None]:
+        """In columns; whatever is spelt for the first time, or is no route, is said one by one."""
+        hops, picks = led.hops.copy(), spelt.picks
+        for number, via in enumerate(hops):
+            if type(via) is ViaMap:
+                relays, pick, draw = picks.get(via.name) or self._picking(spelt, via.name)
+                if relays:
+                    hops[number] = relays[pick(draw())].url
+                else:
+                    hops[number] = self._in_short(spelt, led, pairs, number)[2] or via
+        urls = list(map(spelt.urls.get, map(id, hops)))
+        found = [
+            url and f'{{"outcome":"relay","rule":"{rule.name}","url":"{url}"}}'  # type: ignore[union-attr]
+            for rule, url in zip(led.rules, urls, strict=True)
+        ]
+        others = [number for number, url in enumerate(urls) if url is None]
+        self._counts[Route] += len(found) - len(others)
+        for number in others:
+            rule, hop = led.rules[number], hops[number]
+            if rule is not None and isinstance(hop, RelayURL):
+                found[number] = self._said(spelt, Route, rule.name, hop)
+            else:
+                found[number] = self._said(spelt, *self._in_short(spelt, led, pairs, number))
+        return found
+
+    def _in_short(self, spelt: _Spelt, led: Led, pairs: Pairs, number: int) -> Brief:
+        rule, hop = led.rules[number], led.hops[number]
+        walked = None if rule is None else (rule, hop)
+        return brief_of(spelt.table, walked, pairs.envelope(number), _NONE_DOWN, self._draw)
+
+    def _picking(self, spelt: _Spelt, name: str) -> _Picking:
+        relay_map = spelt.table.maps[name]
+        usable = spelt.table.active_relays(relay_map)
+        picking = _NO_PICKING
+        if usable and relay_map.hash_key is None:
+            picking = usable.groups[0], usable.prepared[0].pick, partial(self._draw, name)
+        spelt.picks[name] = picking
+        return picking
+
+    def _said(
+        self, spelt: _Spelt, kind: Kind, rule: str | None, url: RelayURL | None
+    ) -> str | None:
+        """A brief answer."""
         if kind is MxNeeded:
             return None
         self._counts[kind] += 1
@@ -317,35 +375,42 @@ class Quick:
         by = "null" if rule is None else f'"{rule}"'
         return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
 
-    def _full(self, spelt: _Spelt, envelope: Envelope) -> str | None:
+    def _full(
+        self,
+        spelt: _Spelt,
+        rule: Rule | None,
+        hop: EntryHop | None,
+        sender: str,
+        envelope: Callable[[], Envelope],
+    ) -> str | None:
+        """A whole answer; the envelope is made where it is needed."""
         table = spelt.table
-        walked = walk(table, envelope) if envelope.recipient.domain else None
-        if walked is None or not isinstance(walked[0].action, RelayAction):
-            return self._slowly(spelt, envelope)
-        rule, hop = walked
-        action, draw = walked[0].action, _NO_DRAW
+        if rule is None or not isinstance(rule.action, RelayAction):
+            return self._slowly(spelt, envelope())
+        action, draw = rule.action, _NO_DRAW
         # What the answer hangs on beside the names of rule and sender.
         key: tuple[int, ...]
         if isinstance(hop, ViaMap):
             relay_map = table.maps[hop.name]
             usable = table.active_relays(relay_map)
             if not usable or relay_map.hash_key is not None:
-                return self._slowly(spelt, envelope)
+                return self._slowly(spelt, envelope())
             draw = self._draw(hop.name)
             key = spelt.number_of(action), id(usable), *usable.places(draw)
         elif isinstance(hop, RelayURL):
             key = spelt.number_of(action), id(hop)
         else:
-            return self._slowly(spelt, envelope)
+            return self._slowly(spelt, envelope())
         around = spelt.routes.get(key)
         if around is None:
-            found = resolve(table, envelope, _NONE_DOWN, lambda _: draw)
+            found = resolve(table, envelope(), _NONE_DOWN, lambda _: draw)
             if not isinstance(found, Route):
                 raise TypeError
             around = spelt.routes[key] = _spelling(found, table.revision)
         self._counts[Route] += 1
         before, between, behind = around
-        sender = rewritten(envelope.sender, action.mail_from)
+        if action.mail_from is not None:
+            sender = rewritten(envelope().sender, action.mail_from)
         return f"{before}{rule.name}{between}{sender}{behind}"
 
     def _slowly(self, spelt: _Spelt, envelope: Envelope) -> str | None:
@@ -456,7 +521,7 @@ class Hot:
             return None
         found: list[str | None] = []
         until = perf_counter() + SLICE_S
-        while some := list(islice(answers, _AT_ONCE)):
+        for some in answers:
             found += some
             if perf_counter() > until:
                 self._quick.end()
@@ -478,15 +543,16 @@ class Hot:
 
     def _answers(
         self, table: RoutingTable, body: bytes, fields: Fields
-    ) -> Iterator[str | None] | None:
-        """The answers to a batch, each found when it is asked for; None where it is not plain."""
-        envelopes = pairs_of(body)
-        if envelopes is not None:
-            return self._quick.answers(table, envelopes, fields)
+    ) -> Iterator[list[str | None]] | None:
+        """The answers to a batch, found as they are asked for; None where it is not plain."""
+        quick, pairs = self._quick, pairs_of(body)
+        if pairs is not None:
+            starts = range(0, len(pairs), _AT_ONCE)
+            return (quick.answers(table, pairs.part(n, n + _AT_ONCE), fields) for n in starts)
         asked = many_of(body)
         if asked is None:
             return None
-        return (self._quick.answer(table, asks, fields) for asks in asked)
+        return ([quick.answer(table, asks, fields)] for asks in asked)
 
     async def _complete(
         self, found: list[str | None], asked: Sequence[Asks], table: RoutingTable, fields: Fields

@@ -1,0 +1,101 @@
+"""Of many envelopes at once the same is found as of each of them."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.routing import pairs as columns
+from app.routing.envelope import Envelope, parse_mail_address
+from app.routing.pairs import Pairs, walk_pairs
+from app.routing.resolve import walk
+from app.routing.routing_table import RoutingTable
+from tests.unit.routing import strategies
+from tests.unit.routing.making import Document, routing
+
+DEEP = "a.b.c.d.e.test"
+
+
+def together(table: RoutingTable, asked: Sequence[tuple[str, str]]) -> list[tuple[object, object]]:
+    """What is found of these senders and recipients at once."""
+    found = Pairs.of([sender for sender, _ in asked], [recipient for _, recipient in asked])
+    assert found is not None
+    led = walk_pairs(table, found)
+    return list(zip(led.rules, led.hops, strict=True))
+
+
+def alone(table: RoutingTable, asked: Sequence[tuple[str, str]]) -> list[tuple[object, object]]:
+    """What is found of each."""
+    return [
+        walk(table, Envelope(parse_mail_address(sender), parse_mail_address(recipient)))
+        or (None, None)
+        for sender, recipient in asked
+    ]
+
+
+@settings(max_examples=500)
+@given(strategies.routings(), st.lists(strategies.envelopes, min_size=1, max_size=30))
+def test_columns_say_what_is_said_of_each(table: RoutingTable, letters: list[Envelope]) -> None:
+    asked = [
+        (letter.sender.spelling, letter.recipient.spelling)
+        for letter in letters
+        if letter.sender.literal is None and letter.recipient.literal is None
+    ]
+    assert not asked or together(table, asked) == alone(table, asked)
+
+
+def over(match: Document, **table: object) -> RoutingTable:
+    """One rule over a table, and a later one that takes the rest."""
+    rule = {"match": match, "action": "table:found", "open_relay": True}
+    rest = {"match": {}, "action": "smtp://rest.test", "open_relay": True}
+    return routing({"tables": {"found": table}, "rules": [rule, rest]})
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {},
+        {"senders": ["x.test"]},
+        {"senders": ["*.b.c.d.e.test", "*.test"]},
+        {"senders": ["<>", "joe@x.test"]},
+        {"recipients": ["*.c.d.e.test"]},
+        {"recipients": ["Joe@x.test"], "not": {"senders": ["<>"]}},
+        {"clients": ["any"], "not": {"recipients": ["*.test"]}},
+        {"clients": ["192.0.2.1"]},
+        {"tags": ["t"]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("key", ["recipient-domain", "sender-domain", "recipient", "sender"])
+@pytest.mark.parametrize("default", [None, "smtp://default.test"])
+def test_each_kind_of_condition_and_of_table(
+    match: Document, key: str, default: str | None
+) -> None:
+    entries = {"x.test": "smtp://one.test", "*.d.e.test": "map:pool", "*.e.test": "mx"}
+    found = {"key": key, "entries": entries} | ({} if default is None else {"default": default})
+    table = over(match, **found)
+    addresses = ["", "joe@x.test", "Joe@X.test", f"ann@{DEEP}", "ann@e.test", "ann@elsewhere.org"]
+    asked = [(sender, recipient) for sender in addresses for recipient in addresses[1:]]
+    assert together(table, asked) == alone(table, asked)
+
+
+def test_no_envelope_of_many_is_asked_for_alone_where_columns_say_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = [
+        {"match": {"senders": ["*.x.test"]}, "action": "smtp://one.test"},
+        {"match": {"clients": ["any"]}, "action": "table:found", "open_relay": True},
+    ]
+    entries = {f"d{n}.test": "smtp://two.test" for n in range(5)} | {"*.e.test": "mx"}
+    tables = {"found": {"key": "recipient-domain", "entries": entries}}
+    table = routing({"tables": tables, "rules": rules})
+    asked = [(f"a@s{n % 2}.x.test" if n % 2 else "a@b.test", f"u@d{n % 5}.test") for n in range(20)]
+    expected = alone(table, [*asked, ("a@b.test", f"u@{DEEP}")])
+    monkeypatch.delattr(columns, "walk")
+    assert together(table, [*asked, ("a@b.test", f"u@{DEEP}")]) == expected
+
+
+@pytest.mark.parametrize("recipient", ["", "joe@[192.0.2.1]", '"q"@x.test', "joe"])
+def test_what_is_not_ordinary_is_no_pair(recipient: str) -> None:
+    assert Pairs.of(["a@b.test", ""], ["x@y.test", recipient]) is None
