@@ -78,7 +78,8 @@ async def _wishes(
         Query(
             description=(
                 "`skip`: lines that cannot be taken are left out, else all is refused. An entry"
-                " whose key such a line names stays as it is."
+                " whose key such a line names stays as it is. A body as `application/json` has no"
+                " lines: where it is not well-formed, it is refused whole."
             )
         ),
     ] = OnError.ABORT,
