@@ -59,7 +59,9 @@ class Channel(Protocol):
     """One way of asking."""
 
     def take(self, data: bytes, at: int) -> Taken:
-        """The question that begins there, and where it ends.
+        """The question that begins there, and where it ends: what comes next begins there.
+
+        The same octets may be taken twice as long as the table has no name.
 
         Returns:
             0 as its end where it is not all there yet; no question where octets ask nothing.

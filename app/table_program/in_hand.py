@@ -20,7 +20,9 @@ from collections.abc import Mapping
 
 _HEAD = struct.Struct("=IIIII")  # slot to be, table, octets of question and answer, its number
 _GIVEN = struct.Struct("=II")  # slot, number of the last answer whose question was taken
-_AT = _HEAD.size
+_GIVEN_AT = _HEAD.size
+"""Whoever is killed in the middle of writing it leaves another number than the one in hand, unless
+all of it is there: the question is then taken again, and there is none, which does no harm."""
 _LENGTH = struct.Struct("=I")
 _SLOTS = (32, 32 + 16_384)
 _SIZE = _SLOTS[1] + 16_384
@@ -41,11 +43,11 @@ class InHand:
     @property
     def answered(self) -> int:
         """How many answers were given, by whichever process."""
-        return int(_GIVEN.unpack_from(self._shared, _AT)[1])
+        return int(_GIVEN.unpack_from(self._shared, _GIVEN_AT)[1])
 
     def state(self) -> bytes:
         """What was kept with the last answer that was given with something to keep."""
-        at = _SLOTS[_GIVEN.unpack_from(self._shared, _AT)[0]]
+        at = _SLOTS[_GIVEN.unpack_from(self._shared, _GIVEN_AT)[0]]
         (length,) = _LENGTH.unpack_from(self._shared, at)
         return bytes(self._shared[at + 4 : at + 4 + length])
 
@@ -62,7 +64,7 @@ class InHand:
             state: what has to be kept from now on; None: as it is.
         """
         shared, length = self._shared, len(answer)
-        slot, number = _GIVEN.unpack_from(shared, _AT)
+        slot, number = _GIVEN.unpack_from(shared, _GIVEN_AT)
         number = (number + 1) & 0xFFFFFFFF
         if state is not None:
             slot = 1 - slot
@@ -77,7 +79,7 @@ class InHand:
         if put < length:  # a pipe that small; then it cannot be kept
             self._empty()
         link.recv(octets)
-        _GIVEN.pack_into(shared, _AT, slot, number)
+        _GIVEN.pack_into(shared, _GIVEN_AT, slot, number)
         if put < length:
             _send(link, answer)
         else:
@@ -97,7 +99,7 @@ class InHand:
         if not is_taken:
             with contextlib.suppress(BlockingIOError):  # taken, and not said yet
                 link.recv(octets, socket.MSG_DONTWAIT)
-            _GIVEN.pack_into(self._shared, _AT, slot, number)
+            _GIVEN.pack_into(self._shared, _GIVEN_AT, slot, number)
         self._move(link, waits)
 
     def _move(self, link: socket.socket, octets: int) -> None:

@@ -32,6 +32,10 @@ from app.routing.relay_url import RelayURL
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey
 
 DATA = "data.mdb"
+_READS = 4096
+"""Until the file is opened anew in any case: what somebody did to the file of its readers under us,
+or wrote over it in place, is seen then at the latest. That costs a thousandth of what is answered.
+"""
 _MOST_MAPPED = 12 << 20
 _MAPPED = 2 * 16 * 4096
 """Octets of a large file that may be mapped until they are let go, and that a look-up of an entry
@@ -74,6 +78,7 @@ class LiveFile:
         self._inode = (0, 0)
         self._refused = (0, 0, 0, 0)
         self._mapped = 0
+        self._reads = 0
         self._least = 0
         self._snapshot = -1
         self._known = Known()
@@ -168,7 +173,9 @@ class LiveFile:
         else:
             inode = (found.st_dev, found.st_ino)
             size = found.st_size
-            if inode == self._inode and min(self._mapped, size) <= _MOST_MAPPED:
+            self._reads += 1
+            is_due = self._reads > _READS or min(self._mapped, size) > _MOST_MAPPED
+            if inode == self._inode and not is_due:
                 if size < self._least:
                     # What is mapped beyond its end cannot even be looked at: that is SIGBUS.
                     self.trouble = _CUT_OFF
@@ -214,12 +221,12 @@ class LiveFile:
             self.trouble = f"the live file cannot be opened: {type(error).__name__}"
             return True
         self._inode, self._snapshot, self._least = inode, -1, 0
-        self._mapped = 0
+        self._mapped = self._reads = 0
         self.trouble = ""
         return True
 
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
-        before, self._entry = self._view, (None, "")
+        before = self._view
         meta = Meta.read(_get(transaction, META))
         structure, table = before.structure, before.table
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):

@@ -127,7 +127,7 @@ def watched() -> frozenset[CodeType]:
     """What takes a question, and gives the answer."""
     functions = (
         *(InHand.give, InHand.resume, InHand._move, InHand._waits, InHand._empty),
-        *(Program._hear, Program._answer_all, Program._begin),
+        *(Program._hear, Program._answer_all, Program._said, Program._begin, Keeper.name),
     )
     return frozenset(function.__code__ for function in functions)
 
