@@ -6,12 +6,11 @@ column cannot say of an envelope is asked for that one alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from app.routing.addresses import Addresses, ordinary_addresses
 from app.routing.envelope import Envelope, parse_mail_address
 from app.routing.next_hop import EntryHop
-from app.routing.resolve import walk
+from app.routing.resolve import Walked, walk
 from app.routing.routing_table import RoutingTable
 from app.routing.rule import Rule
 from app.routing.table import TableKey, look_up_domain
@@ -54,37 +53,48 @@ class Pairs:
         return self.senders.domains if key is TableKey.SENDER_DOMAIN else None
 
 
-class Led(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Led:
     """What `walk` says of each of many envelopes, in columns.
 
     Attributes:
         rules: that decide; None where none does.
         hops: where they lead; None where they refuse, or there is no rule.
+        alone: those of which columns cannot say it; `walk_alone` does.
     """
 
+    table: RoutingTable
+    pairs: Pairs
     rules: list[Rule | None]
     hops: list[EntryHop | None]
+    alone: list[int]
+
+    def walk_alone(self, number: int) -> None:
+        """Note what `walk` says of one."""
+        walked = walk(self.table, self.pairs.envelope(number))
+        self.rules[number], self.hops[number] = walked or (None, None)
+
+    def walked(self, number: int) -> Walked | None:
+        """What is known of one, as `walk` says it."""
+        rule = self.rules[number]
+        return None if rule is None else (rule, self.hops[number])
 
 
 def walk_pairs(table: RoutingTable, pairs: Pairs) -> Led:
-    """What `walk` says of each."""
+    """Walk at least one envelope, as far as columns go: what is left takes its time for each."""
     heads = table.index.heads(pairs.senders, pairs.recipients)
-    _, rules, to, tables, _, others = map(list, zip(*heads, strict=True))
-    led = Led(rules, to)
-    alone = [number for number, asked in enumerate(others) if asked]
-    for name in {*tables} - {None}:
-        numbers = [number for number, asked in enumerate(tables) if asked == name]
-        alone += _look_up(table, name, pairs, numbers, led.hops)
-    for number in alone:
-        walked = walk(table, pairs.envelope(number))
-        led.rules[number], led.hops[number] = walked or (None, None)
-    return led
+    _, rules, hops, asked, _, more = map(list, zip(*heads, strict=True))
+    alone = [number for number, conditions in enumerate(more) if conditions]
+    for name in {*asked} - {None}:
+        numbers = [n for n, each in enumerate(asked) if each == name and not more[n]]
+        alone += _look_up(table, name, pairs, numbers, hops)
+    return Led(table, pairs, rules, hops, sorted(alone))
 
 
 def _look_up(
     table: RoutingTable, name: str, pairs: Pairs, numbers: list[int], hops: list[EntryHop | None]
 ) -> list[int]:
-    """Note where a table leads; answer for which that is not known."""
+    """Note in `hops` where a table leads; the numbers of those for which it may have nothing."""
     asked, entries = table.tables[name], table.entries_of(name)
     domains = pairs.domains(asked.key)
     if domains is None:

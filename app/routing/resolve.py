@@ -122,14 +122,14 @@ def walk(table: RoutingTable, envelope: Envelope) -> Walked | None:
     least = -1
     is_local = envelope.client is None or envelope.is_local
     for bucket in table.book.index.met_by(envelope):
-        for place, rule, via, asked, local, more in bucket:
+        for place, rule, to, asked, local, more in bucket:
             if walked is not None and place >= least:
                 break
             if local and not is_local:
                 continue
             if more is not None and not _is_met(envelope, *more):
                 continue
-            hop = via
+            hop = to
             if asked is not None:
                 hop = look_up(table.tables[asked], table.entries[asked], envelope)
                 if hop is None:

@@ -22,9 +22,9 @@ from app.routing.rule import Reject, Rule
 Conditions = tuple[AnyCondition, ...]
 Filed = tuple[int, Rule, EntryHop | None, str | None, bool, tuple[Conditions, Conditions] | None]
 """How many rules are tried before it, a rule, the next hop or the table that it names (neither
-where it refuses), whether only mail of the host itself may take it, and what else must and must
+where it refuses), whether only mail of the host itself may take it, and what more must and must
 not hold of whoever found it, if anything."""
-NOBODY: Filed = (1 << 62, None, None, None, False, None)  # type: ignore[assignment]
+_NO_RULE: Filed = (1 << 62, None, None, None, False, None)  # type: ignore[assignment]
 """Stands where no rule is: behind all others."""
 Bucket = tuple[Filed, ...]
 """Rules found under one key, in the order tried."""
@@ -79,7 +79,7 @@ class RuleBook:
 class RuleIndex:
     """Finds, by the keys of an envelope, the rules that may match it."""
 
-    __slots__ = ("_finders", "_head", "_heads", "_local", "_rest")
+    __slots__ = ("_by_address", "_finders", "_head", "_heads", "_local", "_rest")
 
     def __init__(self, ordered: Iterable[Rule]) -> None:
         """File rules that are given in the order in which they are tried."""
@@ -95,9 +95,10 @@ class RuleIndex:
                 networks[what] = bucket
         finders = [_finder(name, buckets) for name, buckets in texts.items() if buckets]
         self._finders = (*finders, _around(networks)) if networks else tuple(finders)
-        self._heads = (_Heads(texts[Senders.name]), _Heads(texts[Recipients.name]))
+        self._by_address = (texts[Senders.name], texts[Recipients.name])
+        self._heads: tuple[_Heads, ...] = ()
         met_by_all = (bucket[0] for bucket in (self._local, self._rest) if bucket)
-        self._head = min(met_by_all, key=itemgetter(0), default=NOBODY)
+        self._head = min(met_by_all, key=itemgetter(0), default=_NO_RULE)
 
     def met_by(self, envelope: Envelope) -> list[Bucket]:
         """The buckets in which every rule that matches an envelope is; the fullest mostly last."""
@@ -114,8 +115,11 @@ class RuleIndex:
         """Of each of many envelopes the first rule that is in any bucket that it meets.
 
         They are of a sender and a recipient alone, from the host itself. Where such a rule asks for
-        nothing else, none is tried before it that would match. Where there is none, it is `NOBODY`.
+        nothing more, none is tried before it that would match. Where there is none, all of it is
+        empty.
         """
+        if not self._heads:  # not everybody who files rules asks this
+            self._heads = tuple(map(_Heads, self._by_address))
         found = [self._head] * len(recipients.folded)
         for heads, addresses in zip(self._heads, (senders, recipients), strict=True):
             for column in heads.columns(addresses):
@@ -129,26 +133,30 @@ class RuleIndex:
 class _Heads:
     """The first rule in each bucket that is found by a mail address."""
 
-    __slots__ = ("_has_addresses", "_least", "_rows", "_wild")
+    __slots__ = ("_buckets", "_has_addresses", "_least", "_wild")
 
     def __init__(self, buckets: Mapping[str, Bucket]) -> None:
-        self._rows = {text: bucket[0] for text, bucket in buckets.items()}
-        self._wild = {t[2:]: filed for t, filed in self._rows.items() if t.startswith("*.")}
+        self._buckets = buckets
+        self._wild = {text[2:]: found for text, found in buckets.items() if text[:2] == "*."}
         self._least = min((parent.count(".") for parent in self._wild), default=0)
         self._has_addresses = any("@" in text or text == "<>" for text in buckets)
 
     def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
         """What each of many addresses finds under one of its keys; together, under all of them."""
         if self._has_addresses:
-            yield [self._rows.get(text or "<>") for text in addresses.folded]
-        if self._rows:
-            yield list(map(self._rows.get, addresses.domains))
+            yield _first(self._buckets, [text or "<>" for text in addresses.folded])
+        if self._buckets:
+            yield _first(self._buckets, addresses.domains)
         if self._wild:
             parents: Sequence[str] = addresses.domains
             most = max(map(str.count, parents, repeat(".")))
             for _ in range(self._least, most):
                 parents = behind(".", parents)
-                yield list(map(self._wild.get, parents))
+                yield _first(self._wild, parents)
+
+
+def _first(buckets: Mapping[str, Bucket], keys: Sequence[str]) -> list[Filed | None]:
+    return [None if bucket is None else bucket[0] for bucket in map(buckets.get, keys)]
 
 
 _Finder = Callable[[Envelope, list[Bucket]], None]
@@ -194,11 +202,11 @@ def _filed(rules: tuple[Rule, ...]) -> dict[_Key, Bucket]:
     for place, rule in enumerate(rules):
         keys, others = _most_selective(rule, crowds)
         via = None if isinstance(rule.action, Reject) else rule.action.via
-        hop, table = (None, via.name) if isinstance(via, ViaTable) else (via, None)
+        to, asked = (None, via.name) if isinstance(via, ViaTable) else (via, None)
         is_local = _ONLY_LOCAL in others
         others = tuple(c for c in others if c != _ONLY_LOCAL)
         more = (others, rule.match.none_of) if others or rule.match.none_of else None
-        filed = (place, rule, hop, table, is_local, more)
+        filed = (place, rule, to, asked, is_local, more)
         for key in keys:
             buckets[key].append(filed)
     return {key: tuple(bucket) for key, bucket in buckets.items()}

@@ -60,7 +60,7 @@ _KEYS: dict[TableKey, Callable[[Envelope], tuple[str, ...]]] = {
     TableKey.RECIPIENT_DOMAIN: attrgetter("recipient.domain_keys"),
     TableKey.SENDER_DOMAIN: attrgetter("sender.domain_keys"),
 }
-_FIRST_KEY: dict[TableKey, Callable[[Envelope], str]] = {
+_DOMAINS: dict[TableKey, Callable[[Envelope], str]] = {
     TableKey.RECIPIENT_DOMAIN: attrgetter("recipient.domain"),
     TableKey.SENDER_DOMAIN: attrgetter("sender.domain"),
 }
@@ -76,20 +76,14 @@ def keys_of_envelope(kind: TableKey, envelope: Envelope) -> tuple[str, ...]:
 
 def look_up(table: Table, entries: Entries, envelope: Envelope) -> EntryHop | None:
     """The next hop for an envelope; None where neither an entry nor a default has one."""
-    first_key = _FIRST_KEY.get(table.key)
-    if (
-        first_key is not None
-    ):  # most domains have an entry of their own: no need to spell the others
-        hop = entries.get(first_key(envelope))
-        if hop is not None:
-            return hop
+    domain_of = _DOMAINS.get(table.key)
+    if domain_of is not None:
+        return look_up_domain(table, entries, domain_of(envelope))
     return look_up_keys(table, entries, keys_of_envelope(table.key, envelope))
 
 
 def look_up_domain(table: Table, entries: Entries, domain: str) -> EntryHop | None:
-    """The next hop for a recipient's domain, canonical; None where there is none."""
-    if domain.startswith("["):
-        return table.default
+    """The next hop for a domain, canonical, in a table by domains; None where there is none."""
     hop = entries.get(domain)  # as most have it: no need to spell the others
     return look_up_keys(table, entries, keys_of(domain)) if hop is None else hop
 

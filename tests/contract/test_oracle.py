@@ -135,13 +135,15 @@ def _ask_together(
     pairs = Pairs.of([each.sender for each in ordinary], [each.recipient for each in ordinary])
     assert pairs is not None
     led = walk_pairs(table, pairs)
-    for number, (letter, rule, hop) in enumerate(zip(ordinary, *led, strict=True)):
+    for number in led.alone:
+        led.walk_alone(number)
+    for number, letter in enumerate(ordinary):
         envelope = pairs.envelope(number)
         found = resolve(table, envelope, _UP, lambda _: draw, _MX)
         alone = Letter(letter.sender, letter.recipient)
         plain.agree(found, routing.resolve(alone, Chance(draw.turn, draw.uniform)))
-        walked = None if rule is None else (rule, hop)
-        _agree_in_short(brief_of(table, walked, envelope, _UP, lambda _: draw), found)
+        said = brief_of(table, led.walked(number), envelope, _UP, lambda _: draw)
+        _agree_in_short(said, found)
 
 
 def _agree_in_short(said: Brief, found: Resolution | MxNeeded) -> None:
