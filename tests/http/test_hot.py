@@ -95,12 +95,16 @@ class Both:
     async def said(
         self, path: str, parts: Sequence[bytes], headers: list[tuple[bytes, bytes]]
     ) -> tuple[Any, Any]:
-        """What both answer."""
+        """What both answer, and what they count meanwhile."""
         found = []
         for app in (self.hot, self.plain):
             self.services.live._turns.clear()
             asking._CHANCE.seed(1)
-            found.append(await call(app, path, parts, headers))
+            before = _counted(self.services, ("relaymap_resolve",))
+            answer = await call(app, path, parts, headers)
+            after = _counted(self.services, ("relaymap_resolve",))
+            counts = {name: after[name] - before.get(name, 0) for name in after}
+            found.append((*answer, counts))
         return found[0], found[1]
 
 
@@ -271,7 +275,7 @@ def agree(
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     hot, plain = both.runner.run(both.said(path, parts, both.headers(more)))
     assert hot == plain
-    found: tuple[int, list[tuple[bytes, bytes]], bytes] = hot
+    found: tuple[int, list[tuple[bytes, bytes]], bytes] = hot[:3]
     return found
 
 
@@ -439,9 +443,79 @@ def _counted(services: Services, names: tuple[str, ...]) -> dict[str, float]:
     }
 
 
+MX, OTHER = "ann@mx.example", "ann@turns.example"
+
+
+@pytest.mark.parametrize("query", ["", "?fields=brief"])
+@pytest.mark.parametrize("senders", [[MX], [MX] * 250, [OTHER] * 100 + [MX], [MX] + [OTHER] * 150])
+def test_a_batch_over_hosts_that_the_dns_knows(
+    both: Both, senders: Sequence[str], query: str
+) -> None:
+    """None of these is answered from memory; and what comes next is answered as ever."""
+    asked = [{"recipient": "joe@else.example", "sender": sender} for sender in senders]
+    body = json.dumps({"envelopes": asked}).encode()
+    for content in (body, b"{", MANY_GOOD):
+        agree(both, BATCH + query, [content], {"content-type": "application/json"})
+    agree(both, SINGLE, [GOOD], {"content-type": "application/json"})
+
+
+def test_others_are_served_between_envelopes_that_take_their_time(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that no column leads, and those whose relay hangs on a hash."""
+    monkeypatch.setattr("app.server.api.hot.SLICE_S", 0)
+    both.runner.run(both.put("rules/alone", ALONE))
+    for sender in ("ann@alone.example", "ann@keyed.example"):
+        asked = [{"recipient": "joe@else.example", "sender": sender}] * 90
+        body = json.dumps({"envelopes": asked}).encode()
+        turns = both.runner.run(_turns_of(both, body))
+        assert turns > 90
+
+
+ALONE = {
+    "match": {"senders": ["alone.example"], "not": {"recipients": ["joe@elsewhere.example"]}},
+    "action": {"kind": "relay", "via": "smtp://alone.example"},
+}
+
+
+async def _turns_of(both: Both, body: bytes) -> int:
+    """How often others come to run until a batch is answered."""
+    headers = both.headers({"content-type": "application/json"})
+    path = f"{BATCH}?fields=brief"
+    asking = asyncio.ensure_future(call(both.hot, path, [body], headers))
+    turns = 0
+    while not asking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert (await asking)[0] == 200
+    return turns
+
+
+def test_a_routing_is_kept_by_nobody_though_it_was_replaced_during_a_batch(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.api.hot.SLICE_S", 0)
+    asked = [{"recipient": f"u{n}@else.example", "sender": OTHER} for n in range(1000)]
+    body = json.dumps({"envelopes": asked}).encode()
+    table = ref(both.services.live.current().table)
+
+    async def replaced_meanwhile() -> None:
+        headers = both.headers({"content-type": "application/json"})
+        batch = asyncio.ensure_future(call(both.hot, BATCH, [body], headers))
+        await asyncio.sleep(0)
+        number = both.services.live.current().table.revision
+        await both.put("tables/domains/entries/meanwhile.example", {"via": "mx"})
+        assert both.services.live.current().table.revision == number + 1
+        await batch
+
+    both.runner.run(replaced_meanwhile())
+    assert table() is None
+
+
 def test_a_routing_that_was_asked_is_kept_by_nobody(both: Both) -> None:
     """With its entries, which may be millions, it goes as soon as it is no longer the newest."""
     agree(both, SINGLE, [GOOD], {"content-type": "application/json"})
+    both.runner.run(both.put("rules/asked", ALONE))  # whose findings are told, and remembered
     asked = ref(both.services.live.current().table)
     both.runner.run(both.put("tables/domains/entries/let-go.example", {"via": "mx"}))
     assert asked() is None

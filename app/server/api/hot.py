@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
+from itertools import chain
 from random import Random
 from time import monotonic, perf_counter
 from typing import Final
@@ -34,7 +34,7 @@ from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.pairs import Led, Pairs, walk_pairs
 from app.routing.relay_map import Relay
 from app.routing.relay_url import RelayURL
-from app.routing.resolve import DrawFor, brief, brief_of, resolve, rewritten, walk
+from app.routing.resolve import DrawFor, Walked, brief, brief_of, resolve, rewritten, walk
 from app.routing.route import (
     Brief,
     Draw,
@@ -47,7 +47,7 @@ from app.routing.route import (
     Unrouted,
 )
 from app.routing.routing_table import RoutingTable, StateKey
-from app.routing.rule import RelayAction, Rule
+from app.routing.rule import RelayAction
 from app.server.api.asking import next_draw
 from app.server.api.auth import Scope as TokenScope
 from app.server.api.gate import (
@@ -82,7 +82,6 @@ _OUTCOMES: Mapping[Kind, str] = {
 }
 _HERE = "\x7f"  # no text of an answer holds it
 _NO_DRAW = Draw()
-_NO_PICKING: "_Picking" = (), (lambda _: 0), (lambda: _NO_DRAW)
 _NONE_DOWN: frozenset[StateKey] = frozenset()
 _LATE: Message = {"type": "late"}
 _LONGEST_CLIENT = 64
@@ -221,8 +220,7 @@ def _too_long(asks: Asks) -> bool:
 
 
 _Picking = tuple[Sequence[Relay], Callable[[Draw], int], Callable[[], Draw]]
-"""The relays that a map picks from, the place of the one that is picked, and the draw for that. No
-relays: it hangs on the envelope, or none is in service."""
+"""The relays that a map picks from, the place of the one that is picked, and the draw for that."""
 
 
 class _Spelt:
@@ -234,7 +232,8 @@ class _Spelt:
         ends: the answers that are no routes.
         routes: what stands around rule and sender in the answer of a route, by what it hangs on.
         urls: by the id of a relay URL, its text.
-        picks: by the name of a relay map, how its first relay is picked.
+        picks: by the name of a relay map, how its first relay is picked; None where that hangs on
+            the envelope, or none is in service.
     """
 
     __slots__ = ("_actions", "_numbers", "ends", "picks", "routes", "table", "urls")
@@ -244,7 +243,7 @@ class _Spelt:
         self.ends: dict[Resolution, str] = {}
         self.routes: dict[tuple[int, ...], tuple[str, str, str]] = {}
         self.urls: dict[int, str] = {}
-        self.picks: dict[str, _Picking] = {}
+        self.picks: dict[str, _Picking | None] = {}
         self._numbers: dict[int, int] = {}
         self._actions: dict[tuple[object, ...], int] = {}
 
@@ -270,6 +269,7 @@ class Quick:
 
     def __init__(self, services: Services) -> None:
         self._metrics = services.metrics
+        self._live = services.live
         self._draw: DrawFor = partial(next_draw, services.live)
         self._known: _Spelt | None = None
         self._counts: defaultdict[Kind, int] = defaultdict(int)
@@ -303,62 +303,78 @@ class Quick:
         if fields is Fields.BRIEF:
             return self._said(spelt, *brief(table, envelope, _NONE_DOWN, self._draw))
         walked = walk(table, envelope) if envelope.recipient.domain else None
-        rule, hop = walked or (None, None)
-        return self._full(spelt, rule, hop, envelope.sender.spelling, lambda: envelope)
+        return self._full(spelt, walked, envelope.sender.spelling, lambda: envelope)
 
-    def answers(self, table: RoutingTable, pairs: Pairs, fields: Fields) -> list[str | None]:
-        """The same for each of many."""
+    def answers(
+        self, table: RoutingTable, pairs: Pairs, fields: Fields
+    ) -> Iterator[Sequence[str | None]]:
+        """The same for each of many, in parts: empty ones where one of them took its time."""
         spelt, led = self._spelt_of(table), walk_pairs(table, pairs)
+        for number in led.alone:
+            led.walk_alone(number)
+            yield ()
         if fields is Fields.BRIEF:
-            return self._briefs(spelt, led, pairs)
-        senders = map(pairs.senders.spelling, range(len(pairs)))
-        envelopes = (partial(pairs.envelope, number) for number in range(len(pairs)))
-        return list(map(self._full, repeat(spelt), led.rules, led.hops, senders, envelopes))
+            yield from self._briefs(spelt, led)
+            return
+        for number in range(len(pairs)):
+            sender, envelope = pairs.senders.spelling(number), partial(pairs.envelope, number)
+            yield (self._full(spelt, led.walked(number), sender, envelope),)
 
     def _spelt_of(self, table: RoutingTable) -> _Spelt:
         spelt = self._known
         if spelt is None or spelt.table is not table or len(spelt) > _MOST_SPELT:
-            spelt = self._known = _Spelt(table)
+            spelt = _Spelt(table)
+            if self._live.current().table is table:  # else it was forgotten already
+                self._known = spelt
         return spelt
 
-    def _briefs(self, spelt: _Spelt, led: Led, pairs: Pairs) -> list[str | None]:
+    def _briefs(self, spelt: _Spelt, led: Led) -> Iterator[Sequence[str | None]]:
         """In columns; whatever is spelt for the first time, or is no route, is said one by one."""
-        hops, picks = led.hops.copy(), spelt.picks
-        for number, via in enumerate(hops):
-            if type(via) is ViaMap:
-                relays, pick, draw = picks.get(via.name) or self._picking(spelt, via.name)
-                if relays:
-                    hops[number] = relays[pick(draw())].url
-                else:
-                    hops[number] = self._in_short(spelt, led, pairs, number)[2] or via
+        hops = led.hops.copy()
+        yield from self._pick(spelt, led, hops)
         urls = list(map(spelt.urls.get, map(id, hops)))
         found = [
             url and f'{{"outcome":"relay","rule":"{rule.name}","url":"{url}"}}'  # type: ignore[union-attr]
             for rule, url in zip(led.rules, urls, strict=True)
         ]
         others = [number for number, url in enumerate(urls) if url is None]
-        self._counts[Route] += len(found) - len(others)
+        if len(others) < len(found):
+            self._counts[Route] += len(found) - len(others)
         for number in others:
             rule, hop = led.rules[number], hops[number]
             if rule is not None and isinstance(hop, RelayURL):
                 found[number] = self._said(spelt, Route, rule.name, hop)
             else:
-                found[number] = self._said(spelt, *self._in_short(spelt, led, pairs, number))
-        return found
+                found[number] = self._said(spelt, *self._in_short(spelt, led, number))
+        yield found
 
-    def _in_short(self, spelt: _Spelt, led: Led, pairs: Pairs, number: int) -> Brief:
-        rule, hop = led.rules[number], led.hops[number]
-        walked = None if rule is None else (rule, hop)
-        return brief_of(spelt.table, walked, pairs.envelope(number), _NONE_DOWN, self._draw)
+    def _pick(
+        self, spelt: _Spelt, led: Led, hops: list[EntryHop | None]
+    ) -> Iterator[Sequence[str | None]]:
+        """Put the relays of maps into their places, in the order in which they are drawn."""
+        picks = spelt.picks
+        for number, via in enumerate(hops):
+            if type(via) is ViaMap:
+                if via.name not in picks:
+                    picks[via.name] = self._picking(spelt.table, via.name)
+                picking = picks[via.name]
+                if picking is not None:
+                    relays, pick, draw = picking
+                    hops[number] = relays[pick(draw())].url
+                else:
+                    hops[number] = self._in_short(spelt, led, number)[2] or via
+                    yield ()
 
-    def _picking(self, spelt: _Spelt, name: str) -> _Picking:
-        relay_map = spelt.table.maps[name]
-        usable = spelt.table.active_relays(relay_map)
-        picking = _NO_PICKING
-        if usable and relay_map.hash_key is None:
-            picking = usable.groups[0], usable.prepared[0].pick, partial(self._draw, name)
-        spelt.picks[name] = picking
-        return picking
+    def _in_short(self, spelt: _Spelt, led: Led, number: int) -> Brief:
+        walked, envelope = led.walked(number), led.pairs.envelope(number)
+        return brief_of(spelt.table, walked, envelope, _NONE_DOWN, self._draw)
+
+    def _picking(self, table: RoutingTable, name: str) -> _Picking | None:
+        relay_map = table.maps[name]
+        usable = table.active_relays(relay_map)
+        if not usable or relay_map.hash_key is not None:
+            return None
+        return usable.groups[0], usable.prepared[0].pick, partial(self._draw, name)
 
     def _said(
         self, spelt: _Spelt, kind: Kind, rule: str | None, url: RelayURL | None
@@ -376,15 +392,11 @@ class Quick:
         return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
 
     def _full(
-        self,
-        spelt: _Spelt,
-        rule: Rule | None,
-        hop: EntryHop | None,
-        sender: str,
-        envelope: Callable[[], Envelope],
+        self, spelt: _Spelt, walked: Walked | None, sender: str, envelope: Callable[[], Envelope]
     ) -> str | None:
         """A whole answer; the envelope is made where it is needed."""
         table = spelt.table
+        rule, hop = walked or (None, None)
         if rule is None or not isinstance(rule.action, RelayAction):
             return self._slowly(spelt, envelope())
         action, draw = rule.action, _NO_DRAW
@@ -543,16 +555,17 @@ class Hot:
 
     def _answers(
         self, table: RoutingTable, body: bytes, fields: Fields
-    ) -> Iterator[list[str | None]] | None:
-        """The answers to a batch, found as they are asked for; None where it is not plain."""
+    ) -> Iterator[Sequence[str | None]] | None:
+        """The answers to a batch, in parts, when they are asked for; None where it is not plain."""
         quick, pairs = self._quick, pairs_of(body)
         if pairs is not None:
             starts = range(0, len(pairs), _AT_ONCE)
-            return (quick.answers(table, pairs.part(n, n + _AT_ONCE), fields) for n in starts)
+            parts = (pairs.part(start, start + _AT_ONCE) for start in starts)
+            return chain.from_iterable(quick.answers(table, part, fields) for part in parts)
         asked = many_of(body)
         if asked is None:
             return None
-        return ([quick.answer(table, asks, fields)] for asks in asked)
+        return ((quick.answer(table, asks, fields),) for asks in asked)
 
     async def _complete(
         self, found: list[str | None], asked: Sequence[Asks], table: RoutingTable, fields: Fields
