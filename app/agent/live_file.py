@@ -166,12 +166,12 @@ class LiveFile:
 
     def meta(self) -> Meta:
         """Whose it is, and which revision."""
-        with self._open.begin() as transaction:
+        with self.begin() as transaction:
             return Meta.read(get(transaction, META))
 
     def structure(self) -> Structure:
         """All of it but the entries, and what was retired."""
-        with self._open.begin() as transaction:
+        with self.begin() as transaction:
             rows = (pair for begin in STRUCTURE for pair in beginning(transaction, begin))
             return read_structure(rows, self._known)
 
@@ -184,7 +184,7 @@ class LiveFile:
         meta, known = self.meta(), self._routing
         if known is None or known[0] != meta.writes:
             found = self.structure()
-            with self._open.begin() as transaction:
+            with self.begin() as transaction:
                 retired = json.loads(get(transaction, RETIRED) or b"[]")
                 beside = found.credentials, mark_of(found.credentials)
                 entries = {
@@ -203,11 +203,15 @@ class LiveFile:
 
     def begin(self) -> lmdb.Transaction:
         """A look at what is there now."""
-        return self._open.begin()
+        try:
+            return self._open.begin()
+        except lmdb.ReadersFullError:  # as if all places were of readers that were killed
+            self._open.reader_check()
+            return self._open.begin()
 
     def down(self) -> frozenset[StateKey]:
         """The relays that are said to be down."""
-        with self._open.begin() as transaction:
+        with self.begin() as transaction:
             return read_down(get(transaction, DOWN))
 
     # --- writing -----------------------------------------------------------------------------
@@ -303,7 +307,9 @@ class LiveFile:
 
 
 def _open_at(directory: Path) -> lmdb.Environment:
-    return lmdb.open(str(directory), map_size=MAP_BYTES, mode=_DATA_MODE, readahead=False)
+    environment = lmdb.open(str(directory), map_size=MAP_BYTES, mode=_DATA_MODE, readahead=False)
+    environment.reader_check()  # of 126 places, those of who was killed are free
+    return environment
 
 
 def _is_ours(environment: lmdb.Environment) -> bool:

@@ -217,6 +217,7 @@ class LiveFile:
         self.close()
         try:
             self._environment = _opened_at(str(self._directory), lock=True)
+            self._environment.reader_check()  # of 126 places, those of who was killed are free
         except lmdb.Error as error:
             self.trouble = f"the live file cannot be opened: {type(error).__name__}"
             return True

@@ -219,7 +219,7 @@ def test_four_files_are_read_at_once_and_the_next_is_told_to_come_again(server: 
         each.close()
     until(server, 200)
     links = [start_sending(server, content, 0.5) for _ in range(3)]
-    assert call(server, "POST", f"{PATH}/import", rows(1), "application/x-ndjson")[0] == 200
+    until(server, 200)  # all four were free again; it may have seen the end of some later
     for each in links:
         each.close()
     assert (count(server), head(server)) == (2, before + 2)

@@ -1,6 +1,8 @@
 """The live file as the agent finds it: its own, none, or one that it cannot use."""
 
 import os
+import signal
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -47,6 +49,71 @@ def test_a_file_of_others_is_set_aside_and_written_anew(tmp_path: Path, content:
     assert file.meta() == Meta()
     assert (tmp_path / "data/set-aside.mdb").read_bytes() == before
     file.close()
+
+
+_LIMIT_S = 60
+
+
+def in_a_process(act: Callable[[], object]) -> int:
+    """A process that has done something, keeps what it has, and waits to be killed."""
+    reads, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(_LIMIT_S)  # should nobody be there to kill it
+        held = act()
+        os.write(tells, b"1" if held is not None else b"0")
+        signal.pause()
+    os.close(tells)
+    assert os.read(reads, 1) == b"1"
+    os.close(reads)
+    return child
+
+
+def end(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def kill_readers(directory: Path, count: int) -> None:
+    """Take places of readers, each by a process that is killed while it reads."""
+
+    def read() -> object:
+        there = lmdb.open(str(directory / "data"), readonly=True)
+        return there, there.begin()
+
+    for _ in range(count):
+        end(in_a_process(read))
+
+
+def test_readers_that_were_killed_leave_their_places(tmp_path: Path):
+    """LMDB has 126, and asks nobody whether he still lives before it says that all are taken."""
+    opened(tmp_path).close()
+    # As long as one has it open they stay taken. Whoever has, as we below, can start no reader.
+    other = in_a_process(lambda: lmdb.open(str(tmp_path / "data"), readonly=True))
+    begins, tells = os.pipe()
+    later = os.fork()
+    if later == 0:
+        signal.alarm(_LIMIT_S)
+        os.read(begins, 1)
+        kill_readers(tmp_path, 126)
+        os._exit(0)
+    kill_readers(tmp_path, 125)
+    file = opened(tmp_path)
+    assert places_taken(file) == 0
+    os.write(tells, b"1")
+    assert os.waitpid(later, 0)[1] == 0
+    assert places_taken(file) == 126
+    with pytest.raises(lmdb.ReadersFullError):
+        file._open.begin()
+    assert file.meta() == Meta()
+    assert places_taken(file) <= 1, "of the last look"
+    file.close()
+    end(other)
+
+
+def places_taken(file: LiveFile) -> int:
+    """How many lines there are below the head of LMDB's table of readers."""
+    return len(file._open.readers().splitlines()[1:])
 
 
 def take_and_give_back(environment: lmdb.Environment) -> None:

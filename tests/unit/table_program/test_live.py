@@ -378,6 +378,27 @@ def test_no_answer_is_of_two_revisions(tmp_path: Path, started: Start) -> None:
     assert ended(made) == -signal.SIGKILL
 
 
+def test_however_many_readers_are_killed_the_next_one_reads(tmp_path: Path, started: Start) -> None:
+    """LMDB has 126 places for them, and clears none as long as somebody has the file open."""
+    write(tmp_path, "192.0.2.1")
+    assert started(tmp_path).seen() == ONE  # and has it open to the end
+    for _ in range(150):
+        reads, tells = os.pipe()
+
+        def read(tells: int = tells) -> None:
+            signal.alarm(60)  # should nobody be there to kill it
+            with asking.reader(tmp_path).read() as view:
+                os.write(tells, b"%d" % view.meta.revision)
+                signal.pause()
+
+        made = child(read)
+        os.close(tells)
+        assert os.read(reads, 1) == b"1"
+        os.close(reads)
+        os.kill(made, signal.SIGKILL)
+        assert ended(made) == -signal.SIGKILL
+
+
 def test_a_table_of_readers_that_was_made_anew_is_entered_anew(
     tmp_path: Path, started: Start
 ) -> None:
