@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.table_program.handover import parent_of
 from tests.mta.bed.certificates import Authority
 from tests.mta.bed.namespace import WORKSPACE, Inside, Namespace
 
@@ -93,6 +94,10 @@ class Settings:
 
 class NotReady(Exception):
     """The daemon ended, or did not come to the state waited for; with the end of its log."""
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
 
 
 @dataclass(slots=True)
@@ -284,9 +289,10 @@ class Smtpd:
         found = []
         for pid in self.namespace.pids():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if name == "smtpd" and not {b"-h", b"-n"} & set(words):
+                # One that begins or ends has no words: it is of the daemon if its parent is.
+                is_known = words[0] or _name(parent_of(pid)) == "smtpd"
+                if is_known and _name(pid) == "smtpd" and not {b"-h", b"-n"} & set(words):
                     found.append(pid)
         return found
 
