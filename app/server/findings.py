@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from weakref import ref
 
 from app.render.opensmtpd.rows import Ability
 from app.routing.change import Kind, Subject
@@ -27,8 +26,7 @@ class FindingBook:
         self._fleet = fleet
         self._judge = judge
         self._now = now
-        # Not the routing itself: with its entries it would stay until somebody asks again.
-        self._key: tuple[ref[RoutingTable], Mapping[str, Ability]] | None = None
+        self._key: tuple[RoutingTable, Mapping[str, Ability]] | None = None
         self._lasting: tuple[Finding, ...] = ()
         self._down: Mapping[str, frozenset[StateKey]] = {}
         self._found: tuple[Finding, ...] = ()
@@ -69,8 +67,8 @@ class FindingBook:
     async def _look(self, table: RoutingTable) -> None:
         async with self._at_work:
             abilities, down = self._fleet.abilities(), self._down_now()
-            key = (ref(table), abilities)
-            known = self._key is not None and self._key[0]() is table and self._key[1] == abilities
+            key = (table, abilities)
+            known = self._key is not None and self._key[0] is table and self._key[1] == abilities
             if known and self._down == down:
                 return
             if not known:
