@@ -497,6 +497,7 @@ def test_a_routing_is_kept_by_nobody_though_it_was_replaced_during_a_batch(
     monkeypatch.setattr("app.server.api.hot.SLICE_S", 0)
     asked = [{"recipient": f"u{n}@else.example", "sender": OTHER} for n in range(1000)]
     body = json.dumps({"envelopes": asked}).encode()
+    both.runner.run(both.put("tables/domains/entries/before.example", {"via": "mx"}))
     table = ref(both.services.live.current().table)
 
     async def replaced_meanwhile() -> None:
@@ -515,7 +516,6 @@ def test_a_routing_is_kept_by_nobody_though_it_was_replaced_during_a_batch(
 def test_a_routing_that_was_asked_is_kept_by_nobody(both: Both) -> None:
     """With its entries, which may be millions, it goes as soon as it is no longer the newest."""
     agree(both, SINGLE, [GOOD], {"content-type": "application/json"})
-    both.runner.run(both.put("rules/asked", ALONE))  # whose findings are told, and remembered
     asked = ref(both.services.live.current().table)
     both.runner.run(both.put("tables/domains/entries/let-go.example", {"via": "mx"}))
     assert asked() is None
