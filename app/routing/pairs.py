@@ -1,6 +1,6 @@
 """Many envelopes of a sender and a recipient alone: which rule takes each, and where it leads.
 
-The same as `resolve.walk` says of one, found column by column, at less than half the cost. What a
+The same as `resolve.walk` says of one, found column by column, at a part of the cost. What a
 column cannot say of an envelope is asked for that one alone.
 """
 
@@ -81,7 +81,11 @@ class Led:
 
 
 def walk_pairs(table: RoutingTable, pairs: Pairs) -> Led:
-    """Walk at least one envelope, as far as columns go: what is left takes its time for each."""
+    """What `walk` says of each, at least one, but for those that have to be walked `alone`.
+
+    To walk one alone takes many times what it takes in a column: who serves others as well lets
+    them in between.
+    """
     heads = table.index.heads(pairs.senders, pairs.recipients)
     _, rules, hops, asked, _, more = map(list, zip(*heads, strict=True))
     alone = [number for number, conditions in enumerate(more) if conditions]
