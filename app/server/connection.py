@@ -5,7 +5,7 @@ hold and how long it may take, the gate of the API says.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -16,6 +16,48 @@ MAX_HEAD = 1 << 16
 
 
 _TOO_LONG = "the head of the request is too long"
+
+
+class _Joining:
+    """A transport that sends the head of an answer together with what is written next.
+
+    uvicorn writes head and body one after the other, and the loop sends each of them at once: two
+    calls of the system for every answer, two packets, and two turns of whoever reads it.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write; a head that nothing follows is sent once all that is ready now was done."""
+        head = self._head
+        if head:
+            self._head = b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close, once all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> object:
+        """Whatever else a transport does."""
+        found: object = getattr(self._transport, name)
+        return found
 
 
 class Connection(HttpToolsProtocol):
@@ -39,7 +81,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,9 +21,17 @@ class Quick(Connection):
 
 
 async def answer(scope: object, receive: object, send: object) -> None:
-    """An application that answers everything alike, but for what has no end."""
-    if scope["path"] == "/endless":  # type: ignore[index]
+    """An application that answers everything alike, but for what has no end, or a body."""
+    path = scope["path"]  # type: ignore[index]
+    if path == "/endless":
         await endless(receive, send)
+        return
+    if path != "/":
+        sized = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": sized})  # type: ignore[operator]
+        if path == "/late":
+            await ASKED.wait()
+        await send({"type": "http.response.body", "body": b"body"})  # type: ignore[operator]
         return
     await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
     await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
@@ -42,6 +52,7 @@ async def endless(receive: object, send: object) -> None:
 
 
 ENDED = asyncio.Event()
+ASKED = asyncio.Event()
 
 
 @pytest.fixture
@@ -115,6 +126,39 @@ async def test_a_second_request_on_a_connection_has_a_time_of_its_own(port: int)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
         await asyncio.sleep(0.2)
     writer.close()
+
+
+async def test_head_and_body_of_an_answer_are_one_packet(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for number in range(1, 4):
+        writer.write(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\nbody")).startswith(b"HTTP/1.1 200 ")
+        assert data_packets(writer.get_extra_info("socket")) == number
+    writer.close()
+
+
+def data_packets(link: socket.socket) -> int:
+    """How many packets with data came: `tcpi_data_segs_in` of Linux' struct tcp_info."""
+    info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    count: int = struct.unpack_from("=I", info, 152)[0]
+    return count
+
+
+async def test_a_head_does_not_wait_for_its_body(port: int) -> None:
+    ASKED.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    ASKED.set()
+    assert await reader.readexactly(4) == b"body"
+    writer.close()
+
+
+async def test_a_head_without_body_is_sent_before_the_end(port: int) -> None:
+    head = await said(port, b"HEAD /small HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert head.endswith(b"\r\n\r\n")
 
 
 async def test_who_does_not_read_is_cut_off(port: int) -> None:
