@@ -6,7 +6,7 @@ Reading collects every fault with its pointer before it refuses. Unknown members
 import hashlib
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from app.routing import relay_map as maps
 from app.routing import rule as rules
@@ -308,7 +308,7 @@ def _parse_kind(text: str) -> str:
 
 
 def _read_relay_action(reader: Reader) -> RelayAction:
-    return RelayAction(
+    action = RelayAction(
         via=reader.needed("via", parse_next_hop, _NOWHERE),
         mail_from=reader.text("mail_from", rules.parse_mail_from, None),
         helo=reader.text("helo", parse_domain, None),
@@ -318,6 +318,13 @@ def _read_relay_action(reader: Reader) -> RelayAction:
         tls_verify=reader.flag("tls_verify", default=True),
         ttl_s=reader.integer("ttl_s", rules.MIN_TTL_S, rules.MAX_TTL_S, None),
     )
+    return _shared(action)
+
+
+@lru_cache(maxsize=4096)
+def _shared(action: RelayAction) -> RelayAction:
+    """The same for equal ones: thousands of rules do one of few things."""
+    return action
 
 
 def credential_document(value: Credential) -> Document:
