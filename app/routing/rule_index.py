@@ -123,40 +123,44 @@ class RuleIndex:
         found = [self._head] * len(recipients.folded)
         for heads, addresses in zip(self._heads, (senders, recipients), strict=True):
             for column in heads.columns(addresses):
-                found = [
-                    one if other is None or one[0] < other[0] else other
-                    for one, other in zip(found, column, strict=True)
-                ]
+                if any(column):
+                    found = [
+                        one if other is None or one[0] < other[0] else other
+                        for one, other in zip(found, column, strict=True)
+                    ]
         return found
 
 
 class _Heads:
     """The first rule in each bucket that is found by a mail address."""
 
-    __slots__ = ("_buckets", "_has_addresses", "_least", "_wild")
+    __slots__ = ("_addresses", "_domains", "_least", "_wild")
 
     def __init__(self, buckets: Mapping[str, Bucket]) -> None:
-        self._buckets = buckets
-        self._wild = {text[2:]: found for text, found in buckets.items() if text[:2] == "*."}
+        self._addresses: dict[str, Filed] = {}
+        self._domains: dict[str, Filed] = {}
+        self._wild: dict[str, Filed] = {}
+        for text, bucket in buckets.items():
+            if text[:2] == "*.":
+                self._wild[text[2:]] = bucket[0]
+            elif "@" in text or text == "<>":
+                self._addresses[text] = bucket[0]
+            else:
+                self._domains[text] = bucket[0]
         self._least = min((parent.count(".") for parent in self._wild), default=0)
-        self._has_addresses = any("@" in text or text == "<>" for text in buckets)
 
     def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
         """What each of many addresses finds under one of its keys; together, under all of them."""
-        if self._has_addresses:
-            yield _first(self._buckets, [text or "<>" for text in addresses.folded])
-        if self._buckets:
-            yield _first(self._buckets, addresses.domains)
+        if self._addresses:
+            yield list(map(self._addresses.get, [text or "<>" for text in addresses.folded]))
+        if self._domains:
+            yield list(map(self._domains.get, addresses.domains))
         if self._wild:
             parents: Sequence[str] = addresses.domains
             most = max(map(str.count, parents, repeat(".")))
             for _ in range(self._least, most):
                 parents = behind(".", parents)
-                yield _first(self._wild, parents)
-
-
-def _first(buckets: Mapping[str, Bucket], keys: Sequence[str]) -> list[Filed | None]:
-    return [None if bucket is None else bucket[0] for bucket in map(buckets.get, keys)]
+                yield list(map(self._wild.get, parents))
 
 
 _Finder = Callable[[Envelope, list[Bucket]], None]
