@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -112,6 +113,19 @@ _RESOLVE_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01
 _PUSH_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
 
 
+class Count:
+    """How many times something came.
+
+    Attributes:
+        times: so many.
+    """
+
+    __slots__ = ("times",)
+
+    def __init__(self) -> None:
+        self.times = 0
+
+
 class Counts(Collector):
     """A counter that only one thread writes: the library's own takes a lock each time.
 
@@ -123,17 +137,21 @@ class Counts(Collector):
         self._name = name
         self._meaning = meaning
         self.labels = labels
-        self._counts: dict[tuple[str, ...], int] = {}
+        self._counts: defaultdict[tuple[str, ...], Count] = defaultdict(Count)
 
-    def add(self, *labels: str, times: int = 1) -> None:
-        """Count something, or so many things alike."""
-        self._counts[labels] = self._counts.get(labels, 0) + times
+    def of(self, *labels: str) -> Count:
+        """The count of these labels, for whoever counts often."""
+        return self._counts[labels]
+
+    def add(self, *labels: str) -> None:
+        """Count something."""
+        self._counts[labels].times += 1
 
     def collect(self) -> Iterable[Metric]:
         """As the registry asks for it."""
         found = CounterMetricFamily(self._name, self._meaning, labels=self.labels)
         for labels, count in self._counts.items():
-            found.add_metric(labels, count)
+            found.add_metric(labels, count.times)
         yield found
 
 

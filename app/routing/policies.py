@@ -27,30 +27,37 @@ class Ranked(NamedTuple):
 
 Relays = Sequence[Relay]
 """The usable relays of one priority, in the order of their map; never empty."""
+Pick = Callable[[int, float, str], int]
+"""The place of the first of some relays, by the turn, the chance and the key of a draw: to make a
+`Draw` takes longer than to pick."""
 
 
 class Prepared(NamedTuple):
     """A policy over some relays.
 
     Attributes:
-        pick: the place of the first, by a draw.
+        pick: the place of the first.
         rank: all of them in the order in which they are tried, by a draw; the first is `pick`'s.
     """
 
-    pick: Callable[[Draw], int]
+    pick: Pick
     rank: Callable[[Draw], Sequence[Ranked]]
+
+    def place(self, draw: Draw) -> int:
+        """The place of the first, by a draw."""
+        return self.pick(draw.turn, draw.uniform, draw.key)
 
 
 def round_robin(relays: Relays) -> Prepared:
     """Each in turn; then the ones after it, around."""
     count = len(relays)
-    return _around(relays, _equal(relays), lambda draw: draw.turn % count)
+    return _around(relays, _equal(relays), lambda turn, _chance, _key: turn % count)
 
 
 def random(relays: Relays) -> Prepared:
     """Each with equal chance, whatever its weight; then the ones after it, around."""
     count = len(relays)
-    return _around(relays, _equal(relays), lambda draw: int(draw.uniform * count))
+    return _around(relays, _equal(relays), lambda _turn, chance, _key: int(chance * count))
 
 
 def ratio(relays: Relays) -> Prepared:
@@ -58,12 +65,12 @@ def ratio(relays: Relays) -> Prepared:
     turns = smooth_turns(tuple(relay.weight for relay in relays))
     total, count = sum(relay.weight for relay in relays), len(turns)
     shares = [relay.weight / total for relay in relays]
-    return _around(relays, shares, lambda draw: turns[draw.turn % count])
+    return _around(relays, shares, lambda turn, _chance, _key: turns[turn % count])
 
 
 def failover(relays: Relays) -> Prepared:
     """The first, always; then the others in the order of the map."""
-    return _around(relays, [1.0, *[0.0] * (len(relays) - 1)], lambda _draw: 0)
+    return _around(relays, [1.0, *[0.0] * (len(relays) - 1)], lambda _turn, _chance, _key: 0)
 
 
 def hash_key(relays: Relays) -> Prepared:
@@ -76,15 +83,15 @@ def hash_key(relays: Relays) -> Prepared:
     places = range(len(relays))
     drawing = [(_seed(relay.name), relay.weight) for relay in relays]
 
-    def waiting(draw: Draw) -> list[float]:
-        key = _hash64(draw.key)
-        return [-log(_uniform(key ^ seed)) / weight for seed, weight in drawing]
+    def waiting(key: str) -> list[float]:
+        hashed = _hash64(key)
+        return [-log(_uniform(hashed ^ seed)) / weight for seed, weight in drawing]
 
-    def pick(draw: Draw) -> int:
-        return min(places, key=waiting(draw).__getitem__)
+    def pick(_turn: int, _chance: float, key: str) -> int:
+        return min(places, key=waiting(key).__getitem__)
 
     def rank(draw: Draw) -> Sequence[Ranked]:
-        order = sorted(places, key=waiting(draw).__getitem__)
+        order = sorted(places, key=waiting(draw.key).__getitem__)
         return [Ranked(relays[place], float(n == 0)) for n, place in enumerate(order)]
 
     return Prepared(pick, rank)
@@ -129,13 +136,13 @@ class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is prepared is kept in its
 
     def places(self, draw: Draw) -> tuple[int, ...]:
         """Which is the first of each group: all that the order hangs on, but for policy `hash`."""
-        return tuple([prepared.pick(draw) for prepared in self.prepared])
+        return tuple([prepared.place(draw) for prepared in self.prepared])
 
 
 def first(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> Relay:
     """The first of `rank`, without the others; `usable` is not empty, and if a pool of that map."""
     pool = usable if isinstance(usable, Pool) else Pool.of(relay_map, usable)
-    return pool.groups[0][pool.prepared[0].pick(draw)]
+    return pool.groups[0][pool.prepared[0].place(draw)]
 
 
 def rank(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> list[Ranked]:
@@ -176,12 +183,12 @@ def smooth_turns(weights: tuple[int, ...]) -> "array[int]":
     return turns
 
 
-def _around(relays: Relays, shares: Sequence[float], pick: Callable[[Draw], int]) -> Prepared:
+def _around(relays: Relays, shares: Sequence[float], pick: Pick) -> Prepared:
     """The relay that is picked, then the ones after it, around."""
     ranked = tuple(map(Ranked, relays, shares))
 
     def rank(draw: Draw) -> Sequence[Ranked]:
-        place = pick(draw)
+        place = pick(draw.turn, draw.uniform, draw.key)
         return ranked[place:] + ranked[:place]
 
     return Prepared(pick, rank)

@@ -1,9 +1,10 @@
 """The newest routing in memory: what every question is answered from, without disk or lock."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import chain, count
 from types import MappingProxyType
 
 from app.routing.change import Change, EntryChanges, Kind, Subject, parts_of
@@ -158,7 +159,7 @@ class Live:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._turns: dict[str, int] = {}
+        self._turns: defaultdict[str, Iterator[int]] = defaultdict(count)
         self._told: list[Callable[[], None]] = []
 
     def when_replaced(self, told: Callable[[], None]) -> None:
@@ -173,13 +174,16 @@ class Live:
         """Make a snapshot the newest; the turns of maps that it still has go on."""
         if snapshot.table.maps is not self._snapshot.table.maps:
             kept = {"", *snapshot.table.maps}
-            self._turns = {name: turn for name, turn in self._turns.items() if name in kept}
+            for name in [name for name in self._turns if name not in kept]:
+                del self._turns[name]
         self._snapshot = snapshot
         for told in self._told:
             told()
 
     def next_turn(self, name: str) -> int:
         """The turn of a map for one question, from 0 on; "" is the turn of plain MX."""
-        turn = self._turns.get(name, 0)
-        self._turns[name] = turn + 1
-        return turn
+        return next(self._turns[name])
+
+    def turns(self, name: str) -> Iterator[int]:
+        """What `next_turn` takes its turns from, until there is a newer snapshot."""
+        return self._turns[name]

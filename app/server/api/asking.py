@@ -1,5 +1,6 @@
 """Asks the routing where an envelope goes, and the DNS where the answer hangs on it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
@@ -16,6 +17,8 @@ from app.server.api.services import Services
 from app.server.live import Live
 
 _CHANCE = Random()  # noqa: S311  spreads load; nobody is harmed who guesses it
+next_chance: Callable[[], float] = _CHANCE.random
+"""A number in [0, 1), as a message would see it."""
 
 
 async def routing_for(services: Services, mta: str | None) -> RoutingTable:
@@ -141,4 +144,4 @@ class Draws:
 
 def next_draw(live: Live, name: str) -> Draw:
     """The next turn of a map and a new chance, as a message would see them."""
-    return Draw(live.next_turn(name), _CHANCE.random())
+    return Draw(live.next_turn(name), next_chance())

@@ -7,20 +7,19 @@ same octets.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from random import Random
-from time import monotonic, perf_counter
-from typing import Final
+from time import monotonic
+from typing import Final, TypeVar
 
 import msgspec
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.observe import REQUEST_ID
+from app.observe import REQUEST_ID, Count
 from app.routing.conditions import parse_tag
 from app.routing.envelope import (
     Envelope,
@@ -32,6 +31,7 @@ from app.routing.errors import Refused
 from app.routing.names import parse_user
 from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.pairs import Led, Pairs, walk_pairs
+from app.routing.policies import Pick
 from app.routing.relay_map import Relay
 from app.routing.relay_url import RelayURL
 from app.routing.resolve import DrawFor, Walked, brief, brief_of, resolve, rewritten, walk
@@ -48,7 +48,7 @@ from app.routing.route import (
 )
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import RelayAction
-from app.server.api.asking import next_draw
+from app.server.api.asking import next_chance, next_draw
 from app.server.api.auth import Scope as TokenScope
 from app.server.api.gate import (
     BODY_LIMIT_S,
@@ -76,12 +76,11 @@ _KNOWN_CODINGS = frozenset({b"content-encoding", b"expect"})
 _ANY_ANSWER = frozenset({None, b"*/*", _JSON})
 _FIELDS = {b"": Fields.FULL, b"fields=full": Fields.FULL, b"fields=brief": Fields.BRIEF}
 Kind = type[Resolution] | type[MxNeeded]
-_OUTCOMES: Mapping[Kind, str] = {
-    kind: outcome_of_kind(kind).value
-    for kind in (Route, Rejected, Unrouted, NeverDelivered, TryAgain)
-}
+_KINDS = (Route, Rejected, Unrouted, NeverDelivered, TryAgain)
+_OUTCOMES: Mapping[Kind, str] = {kind: outcome_of_kind(kind).value for kind in _KINDS}
+_K = TypeVar("_K")
+_T = TypeVar("_T")
 _HERE = "\x7f"  # no text of an answer holds it
-_NO_DRAW = Draw()
 _NONE_DOWN: frozenset[StateKey] = frozenset()
 _LATE: Message = {"type": "late"}
 _LONGEST_CLIENT = 64
@@ -99,6 +98,7 @@ def _route_of(routes: Sequence[object]) -> APIRoute:
 
 _SINGLE = _route_of(single.router.routes)
 _BATCH = _route_of(batch.router.routes)
+_SINGLE_PATH, _BATCH_PATH = _SINGLE.path_format, _BATCH.path_format
 
 
 class Asks(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -219,8 +219,10 @@ def _too_long(asks: Asks) -> bool:
     )
 
 
-_Picking = tuple[Sequence[Relay], Callable[[Draw], int], Callable[[], Draw]]
-"""The relays that a map picks from, the place of the one that is picked, and the draw for that."""
+_Picking = tuple[Sequence[Relay], Pick, Iterator[int]]
+"""The relays that a map picks from, the place of the one that is picked, and the turns for that."""
+_Over = tuple[int, Sequence[Pick]]
+"""What tells the relays of a map that are in service from others, and how each group is picked."""
 
 
 class _Spelt:
@@ -232,23 +234,28 @@ class _Spelt:
         ends: the answers that are no routes.
         routes: what stands around rule and sender in the answer of a route, by what it hangs on.
         urls: by the id of a relay URL, its text.
-        picks: by the name of a relay map, how its first relay is picked; None where that hangs on
-            the envelope, or none is in service.
+        kept: how many answers and texts these are.
+        over: by the name of a relay map, how it is led over; None where that hangs on the envelope,
+            or no relay is in service.
     """
 
-    __slots__ = ("_actions", "_numbers", "ends", "picks", "routes", "table", "urls")
+    __slots__ = ("_actions", "_numbers", "ends", "kept", "over", "routes", "table", "urls")
 
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.ends: dict[Resolution, str] = {}
         self.routes: dict[tuple[int, ...], tuple[str, str, str]] = {}
         self.urls: dict[int, str] = {}
-        self.picks: dict[str, _Picking | None] = {}
+        self.kept = 0
+        self.over: dict[str, _Over | None] = {}
         self._numbers: dict[int, int] = {}
         self._actions: dict[tuple[object, ...], int] = {}
 
-    def __len__(self) -> int:
-        return len(self.ends) + len(self.routes) + len(self.urls)
+    def keep(self, texts: dict[_K, _T], key: _K, text: _T) -> _T:
+        """Keep one of those, and count it."""
+        texts[key] = text
+        self.kept += 1
+        return text
 
     def number_of(self, action: RelayAction) -> int:
         """The same for all actions whose answers differ in rule and sender alone."""
@@ -268,11 +275,14 @@ class Quick:
     """
 
     def __init__(self, services: Services) -> None:
-        self._metrics = services.metrics
+        self._seconds = services.metrics.resolve_seconds
+        self._resolved: Mapping[Kind, Count] = {
+            kind: services.metrics.resolved.of(_OUTCOMES[kind]) for kind in _KINDS
+        }
         self._live = services.live
         self._draw: DrawFor = partial(next_draw, services.live)
         self._known: _Spelt | None = None
-        self._counts: defaultdict[Kind, int] = defaultdict(int)
+        self._answered = 0
         self._began = 0.0
         services.live.when_replaced(self._forget)
 
@@ -281,18 +291,19 @@ class Quick:
         self._known = None
 
     def begin(self) -> None:
-        """Begin to count and to time."""
-        self._began = perf_counter()
+        """Begin to time."""
+        self._began = monotonic()
 
     def end(self) -> None:
-        """Count what was answered since, each with its part of the time."""
-        if self._counts:
-            answered = sum(self._counts.values())
-            seconds = (perf_counter() - self._began) / answered
-            self._metrics.resolve_seconds.observe(seconds, answered)
-            for kind, times in self._counts.items():
-                self._metrics.resolved.add(_OUTCOMES[kind], times=times)
-            self._counts.clear()
+        """Note the time of what was answered since, each with its part of it."""
+        answered = self._answered
+        if answered:
+            self._seconds.observe((monotonic() - self._began) / answered, answered)
+            self._answered = 0
+
+    def _count(self, kind: Kind, times: int = 1) -> None:
+        self._answered += times
+        self._resolved[kind].times += times
 
     def answer(self, table: RoutingTable, asks: Asks, fields: Fields) -> str | None:
         """The answer; None where it takes more than memory, or is not an ordinary one."""
@@ -322,7 +333,7 @@ class Quick:
 
     def _spelt_of(self, table: RoutingTable) -> _Spelt:
         spelt = self._known
-        if spelt is None or spelt.table is not table or len(spelt) > _MOST_SPELT:
+        if spelt is None or spelt.table is not table or spelt.kept > _MOST_SPELT:
             spelt = _Spelt(table)
             if self._live.current().table is table:  # else it was forgotten already
                 self._known = spelt
@@ -339,7 +350,7 @@ class Quick:
         ]
         others = [number for number, url in enumerate(urls) if url is None]
         if len(others) < len(found):
-            self._counts[Route] += len(found) - len(others)
+            self._count(Route, len(found) - len(others))
         for number in others:
             rule, hop = led.rules[number], hops[number]
             if rule is not None and isinstance(hop, RelayURL):
@@ -352,15 +363,16 @@ class Quick:
         self, spelt: _Spelt, led: Led, hops: list[EntryHop | None]
     ) -> Iterator[Sequence[str | None]]:
         """Put the relays of maps into their places, in the order in which they are drawn."""
-        picks = spelt.picks
+        picks: dict[str, _Picking | None] = {}
         for number, via in enumerate(hops):
             if type(via) is ViaMap:
-                if via.name not in picks:
-                    picks[via.name] = self._picking(spelt.table, via.name)
-                picking = picks[via.name]
+                name = via.name
+                if name not in picks:
+                    picks[name] = self._picking(spelt.table, name)
+                picking = picks[name]
                 if picking is not None:
-                    relays, pick, draw = picking
-                    hops[number] = relays[pick(draw())].url
+                    relays, pick, turns = picking
+                    hops[number] = relays[pick(next(turns), next_chance(), "")].url
                 else:
                     hops[number] = self._in_short(spelt, led, number)[2] or via
                     yield ()
@@ -370,11 +382,12 @@ class Quick:
         return brief_of(spelt.table, walked, envelope, _NONE_DOWN, self._draw)
 
     def _picking(self, table: RoutingTable, name: str) -> _Picking | None:
+        """How a map picks; None where that hangs on the envelope, or none is in service."""
         relay_map = table.maps[name]
         usable = table.active_relays(relay_map)
         if not usable or relay_map.hash_key is not None:
             return None
-        return usable.groups[0], usable.prepared[0].pick, partial(self._draw, name)
+        return usable.groups[0], usable.prepared[0].pick, self._live.turns(name)
 
     def _said(
         self, spelt: _Spelt, kind: Kind, rule: str | None, url: RelayURL | None
@@ -382,11 +395,11 @@ class Quick:
         """A brief answer."""
         if kind is MxNeeded:
             return None
-        self._counts[kind] += 1
+        self._count(kind)
         if url is not None:
             text = spelt.urls.get(id(url))
             if text is None:
-                text = spelt.urls[id(url)] = str(url)
+                text = spelt.keep(spelt.urls, id(url), str(url))
             return f'{{"outcome":"relay","rule":"{rule}","url":"{text}"}}'
         by = "null" if rule is None else f'"{rule}"'
         return f'{{"outcome":"{_OUTCOMES[kind]}","rule":{by},"url":null}}'
@@ -399,31 +412,40 @@ class Quick:
         rule, hop = walked or (None, None)
         if rule is None or not isinstance(rule.action, RelayAction):
             return self._slowly(spelt, envelope())
-        action, draw = rule.action, _NO_DRAW
+        action, turn, chance = rule.action, 0, 0.0
         # What the answer hangs on beside the names of rule and sender.
         key: tuple[int, ...]
         if isinstance(hop, ViaMap):
-            relay_map = table.maps[hop.name]
-            usable = table.active_relays(relay_map)
-            if not usable or relay_map.hash_key is not None:
+            name = hop.name
+            over = spelt.over[name] if name in spelt.over else self._over(spelt, name)
+            if over is None:
                 return self._slowly(spelt, envelope())
-            draw = self._draw(hop.name)
-            key = spelt.number_of(action), id(usable), *usable.places(draw)
+            turn, chance = self._live.next_turn(name), next_chance()
+            key = spelt.number_of(action), over[0], *[pick(turn, chance, "") for pick in over[1]]
         elif isinstance(hop, RelayURL):
             key = spelt.number_of(action), id(hop)
         else:
             return self._slowly(spelt, envelope())
         around = spelt.routes.get(key)
         if around is None:
-            found = resolve(table, envelope(), _NONE_DOWN, lambda _: draw)
+            found = resolve(table, envelope(), _NONE_DOWN, lambda _: Draw(turn, chance))
             if not isinstance(found, Route):
                 raise TypeError
-            around = spelt.routes[key] = _spelling(found, table.revision)
-        self._counts[Route] += 1
+            around = spelt.keep(spelt.routes, key, _spelling(found, table.revision))
+        self._count(Route)
         before, between, behind = around
         if action.mail_from is not None:
             sender = rewritten(envelope().sender, action.mail_from)
         return f"{before}{rule.name}{between}{sender}{behind}"
+
+    def _over(self, spelt: _Spelt, name: str) -> _Over | None:
+        relay_map = spelt.table.maps[name]
+        usable = spelt.table.active_relays(relay_map)
+        over = None
+        if usable and relay_map.hash_key is None:
+            over = id(usable), [prepared.pick for prepared in usable.prepared]
+        spelt.over[name] = over
+        return over
 
     def _slowly(self, spelt: _Spelt, envelope: Envelope) -> str | None:
         table = spelt.table
@@ -431,13 +453,13 @@ class Quick:
         if isinstance(found, MxNeeded):
             return None
         kind = type(found)
-        self._counts[kind] += 1
+        self._count(kind)
         if isinstance(found, Route):
             return ResolutionOut.of(found, table.revision, explain=False).model_dump_json()
         text = spelt.ends.get(found)
         if text is None:
             out = ResolutionOut.of(found, table.revision, explain=False)
-            text = spelt.ends[found] = out.model_dump_json()
+            text = spelt.keep(spelt.ends, found, out.model_dump_json())
         return text
 
 
@@ -462,16 +484,19 @@ class Hot:
         self._quick = Quick(services)
         self._hosts: set[bytes] = set()
         self._streams = Numbered(self._stream, services.metrics)
+        self._singles = services.metrics.http_requests.of(_SINGLE_PATH, "POST", "200")
+        self._batches = services.metrics.http_requests.of(_BATCH_PATH, "POST", "200")
+        self._seconds = services.metrics.http_request_seconds
         self.answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or leave it to the application."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path = scope["path"]
-            if path == _SINGLE.path_format:
+            if path == _SINGLE_PATH:
                 await self._answer(_SINGLE, scope, receive, send)
                 return
-            if path == _BATCH.path_format:
+            if path == _BATCH_PATH:
                 await self._answer(_BATCH, scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -491,55 +516,59 @@ class Hot:
         while came[-1].get("more_body"):
             came.append(await _more(receive, began))
         request_id = _request_id(headers)
-        text = await self._said(route, scope, came, request_id)
+        body, text = _body(came), None
+        table = self._services.live.current().table
+        try:
+            if body is not None and route is _SINGLE:
+                text = self._one(table, body, Fields.FULL)
+            elif body is not None:
+                text = await self._many(table, body, _FIELDS[scope["query_string"]], request_id)
+        except Exception as error:  # noqa: BLE001  the application has the last word
+            log_unforeseen(error)
         if text is None:
             await self._app(scope, _replay(came, receive), send)
             return
         self.answered += 1
         await _send(send, route, text, request_id)
-        self._services.metrics.http_requests.add(route.path_format, "POST", "200")
-        self._services.metrics.http_request_seconds.observe(monotonic() - began)
+        (self._singles if route is _SINGLE else self._batches).times += 1
+        self._seconds.observe(monotonic() - began)
 
-    async def _said(
-        self, route: APIRoute, scope: Scope, came: Sequence[Message], request_id: str
-    ) -> str | None:
-        """The answer to a body; None where it is not an ordinary one."""
-        if came[-1]["type"] != "http.request":
-            return None
-        body = came[0]["body"] if len(came) == 1 else b"".join(part["body"] for part in came)
-        if len(body) > MAX_BODY:
-            return None
-        self._quick.begin()
-        try:
-            if route is _SINGLE:
-                return self._one(body)
-            return await self._many(body, _FIELDS[scope["query_string"]], request_id)
-        except Exception as error:  # noqa: BLE001  the application has the last word
-            log_unforeseen(error)
-            return None
-        finally:
-            self._quick.end()
-
-    def _one(self, body: bytes) -> str | None:
+    def _one(self, table: RoutingTable, body: bytes, fields: Fields) -> str | None:
+        """The answer to a question; None where it is not an ordinary one."""
         asks = one_of(body)
         if asks is None:
             return None
-        return self._quick.answer(self._services.live.current().table, asks, Fields.FULL)
+        self._quick.begin()
+        try:
+            return self._quick.answer(table, asks, fields)
+        finally:
+            self._quick.end()
 
-    async def _many(self, body: bytes, fields: Fields, request_id: str) -> str | None:
-        table = self._services.live.current().table
+    async def _many(
+        self, table: RoutingTable, body: bytes, fields: Fields, request_id: str
+    ) -> str | None:
+        """The same of a batch."""
+        self._quick.begin()
+        try:
+            return await self._answers_to_many(table, body, fields, request_id)
+        finally:
+            self._quick.end()
+
+    async def _answers_to_many(
+        self, table: RoutingTable, body: bytes, fields: Fields, request_id: str
+    ) -> str | None:
         answers = self._answers(table, body, fields)
         if answers is None:
             return None
         found: list[str | None] = []
-        until = perf_counter() + SLICE_S
+        until = monotonic() + SLICE_S
         for some in answers:
             found += some
-            if perf_counter() > until:
+            if monotonic() > until:
                 self._quick.end()
                 await asyncio.sleep(0)
                 self._quick.begin()
-                until = perf_counter() + SLICE_S
+                until = monotonic() + SLICE_S
         if None in found:
             asked = many_of(body)
             if asked is None:
@@ -582,14 +611,7 @@ class Hot:
         await batch.Stream(self._services, fields, self._line)(scope, receive, send)
 
     def _line(self, table: RoutingTable, line: Line, fields: Fields) -> str | None:
-        asks = None if line.text is None else one_of(line.text)
-        if asks is None:
-            return None
-        self._quick.begin()
-        try:
-            return self._quick.answer(table, asks, fields)
-        finally:
-            self._quick.end()
+        return None if line.text is None else self._one(table, line.text, fields)
 
     def _ordinary(self, scope: Scope, route: APIRoute) -> dict[bytes, bytes] | None:
         """The headers of a request that may ask, if all about them is ordinary."""
@@ -627,6 +649,14 @@ class Hot:
             return False
         row = self._services.tokens.known(said[len(_BEARER) :])
         return row is not None and row.mta is None and _NEEDED in row.scopes
+
+
+def _body(came: Sequence[Message]) -> bytes | None:
+    """The body that came in these parts; None where it was cut off, or is too long."""
+    if came[-1]["type"] != "http.request":
+        return None
+    body: bytes = came[0]["body"] if len(came) == 1 else b"".join(part["body"] for part in came)
+    return body if len(body) <= MAX_BODY else None
 
 
 async def _more(receive: Receive, began: float) -> Message:

@@ -213,7 +213,7 @@ def order(policy: Policy, relays: list[Relay], draw: Draw) -> list[str]:
 def first(policy: Policy, relays: list[Relay], draw: Draw) -> str:
     prepared = POLICIES[policy](relays)
     ranked = prepared.rank(draw)
-    assert ranked[0].relay is relays[prepared.pick(draw)], "a pick is the first of the order"
+    assert ranked[0].relay is relays[prepared.place(draw)], "a pick is the first of the order"
     return ranked[0].relay.name
 
 
