@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+import secrets
 from collections.abc import Callable, Collection
 from datetime import datetime
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 TOKEN_PREFIX = "rly_"  # noqa: S105  what every token begins with, so that scanners find leaked ones
 _TOKEN = re.compile(r"rly_[A-Za-z0-9_-]{43}")
@@ -58,13 +59,27 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
+class _Known(NamedTuple):
+    """A token that was found.
+
+    Attributes:
+        digest: see `token_digest`.
+        read_at: when it was last in the store.
+    """
+
+    row: TokenRow
+    digest: str
+    read_at: float
+
+
 class TokenBook:
     """Finds tokens; remembers those found, so that only a new token costs a look at the store."""
 
     def __init__(self, store: TokenStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
-        self._rows: dict[str, tuple[TokenRow, float]] = {}
+        self._salt = secrets.token_bytes(16)
+        self._rows: dict[bytes, _Known] = {}
         self._used: dict[str, datetime] = {}
         self._forgotten = 0
 
@@ -72,12 +87,12 @@ class TokenBook:
         """The row of a token; None alike for one that is malformed, unknown, revoked or expired."""
         if not _TOKEN.fullmatch(token):
             return None
-        digest = token_digest(token)
-        return self._in_force(self._remembered(digest) or await self._read(digest))
+        mark = self._mark(token.encode("ascii"))
+        return self._in_force(self._remembered(mark) or await self._read(mark, token_digest(token)))
 
     def known(self, token: bytes) -> TokenRow | None:
         """As `find`, of what is remembered alone: None says nothing about the token."""
-        return self._in_force(self._remembered(hashlib.sha256(token).hexdigest()))
+        return self._in_force(self._remembered(self._mark(token)))
 
     def forget(self) -> None:
         """Read every token anew: one was deleted or changed."""
@@ -91,14 +106,18 @@ class TokenBook:
         a request having to wait for the store.
         """
         used, self._used = self._used, {}
-        for digest in tuple(self._rows):
-            await self._read(digest)
+        for mark, known in tuple(self._rows.items()):
+            await self._read(mark, known.digest)
         for token, at in used.items():
             await self._store.touch_token(token, at)
 
-    def _remembered(self, digest: str) -> TokenRow | None:
-        row, read_at = self._rows.get(digest, (None, 0.0))
-        return None if row is None or monotonic() - read_at > _FRESH_S else row
+    def _mark(self, token: bytes) -> bytes:
+        """What a token is remembered by: BLAKE2b takes a third of the time of OpenSSL's SHA-256."""
+        return hashlib.blake2b(token, digest_size=16, salt=self._salt).digest()
+
+    def _remembered(self, mark: bytes) -> TokenRow | None:
+        known = self._rows.get(mark)
+        return None if known is None or monotonic() - known.read_at > _FRESH_S else known.row
 
     def _in_force(self, row: TokenRow | None) -> TokenRow | None:
         now = self._now()
@@ -107,14 +126,14 @@ class TokenBook:
         self._used[row.id] = now
         return row
 
-    async def _read(self, digest: str) -> TokenRow | None:
+    async def _read(self, mark: bytes, digest: str) -> TokenRow | None:
         while True:
             forgotten = self._forgotten
             row = await self._store.token_by_hash(digest)
             if forgotten == self._forgotten:
                 break  # else a token was ended meanwhile, and it may be this one
         if row is None:
-            self._rows.pop(digest, None)
+            self._rows.pop(mark, None)
         else:
-            self._rows[digest] = (row, monotonic())
+            self._rows[mark] = _Known(row, digest, monotonic())
         return row
