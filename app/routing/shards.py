@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, Self, TypeAlias, TypeVar, overload
 
 K = TypeVar("K")
@@ -37,6 +37,8 @@ _LEAVES = _FAN * _FAN
 _MOST = 256
 """Rows that one leaf may hold for a whole branch, or for the whole mapping, before it is divided:
 what may have to be looked at, beside the leaf itself, because one key was added."""
+_AT_ONCE = 1024
+"""Look-ups by one call: as many as take a millisecond."""
 _MANY = 16_384
 """With so many changes every leaf is copied at once, which is quicker than to ask for each key."""
 
@@ -80,8 +82,13 @@ class Shards(Mapping[K, V]):
     def get_all(self, keys: Collection[K]) -> list[V | None]:
         """The value of each key, None where there is none: half of what `get` takes for each."""
         root = self.root
-        # Step by step, though one call would do: a million keys would hold up all other threads.
-        return [root[(at := hash(key) & 4095) & 63][at >> 6].get(key) for key in keys]
+        found: list[V | None] = []
+        left = iter(keys)
+        # Not all in one call: a million keys would hold up every other thread.
+        while some := list(islice(left, _AT_ONCE)):
+            leaves = [root[(at := hash(key) & 4095) & 63][at >> 6] for key in some]
+            found += map(dict.get, leaves, some)
+        return found
 
     def joined(self, rows: "Shards[K, V]") -> Self:
         """The mapping with all rows of another, leaf by leaf: the quickest way to add a million."""

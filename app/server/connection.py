@@ -1,4 +1,4 @@
-"""One HTTP connection: bounds on heads and on slow readers, and a problem for what is no HTTP.
+"""One HTTP connection: its bounds, a problem for what is no HTTP, and answers that are one packet.
 
 Whoever connects needs no token for it, so a head without an end is not waited for. What a body may
 hold and how long it may take, the gate of the API says.
