@@ -26,6 +26,7 @@ where it refuses), whether only mail of the host itself may take it, and what mo
 not hold of whoever found it, if anything."""
 _NO_RULE: Filed = (1 << 62, None, None, None, False, None)  # type: ignore[assignment]
 """Stands where no rule is: behind all others."""
+_PLACE = itemgetter(0)
 Bucket = tuple[Filed, ...]
 """Rules found under one key, in the order tried."""
 
@@ -98,7 +99,7 @@ class RuleIndex:
         self._by_address = (texts[Senders.name], texts[Recipients.name])
         self._heads: tuple[_Heads, ...] = ()
         met_by_all = (bucket[0] for bucket in (self._local, self._rest) if bucket)
-        self._head = min(met_by_all, key=itemgetter(0), default=_NO_RULE)
+        self._head = min(met_by_all, key=_PLACE, default=_NO_RULE)
 
     def met_by(self, envelope: Envelope) -> list[Bucket]:
         """The buckets in which every rule that matches an envelope is; the fullest mostly last."""
@@ -120,14 +121,21 @@ class RuleIndex:
         """
         if not self._heads:  # not everybody who files rules asks this
             self._heads = tuple(map(_Heads, self._by_address))
-        found = [self._head] * len(recipients.folded)
+        found, least = [self._head] * len(recipients.folded), self._head[0]
         for heads, addresses in zip(self._heads, (senders, recipients), strict=True):
             for column in heads.columns(addresses):
-                if any(column):
+                # All in one call, in which a processor waits for the memory of several at once.
+                places = list(map(_PLACE, filter(None, column)))
+                if not places:
+                    continue
+                both = zip(found, column, strict=True)
+                if max(places) < least:
+                    found = [other or one for one, other in both]
+                else:
                     found = [
-                        one if other is None or one[0] < other[0] else other
-                        for one, other in zip(found, column, strict=True)
+                        one if other is None or one[0] < other[0] else other for one, other in both
                     ]
+                least = min(least, *places)
         return found
 
 
