@@ -318,12 +318,12 @@ def _read_relay_action(reader: Reader) -> RelayAction:
         tls_verify=reader.flag("tls_verify", default=True),
         ttl_s=reader.integer("ttl_s", rules.MIN_TTL_S, rules.MAX_TTL_S, None),
     )
-    return _shared(action)
+    return _shared(action, str(action.via))
 
 
 @lru_cache(maxsize=4096)
-def _shared(action: RelayAction) -> RelayAction:
-    """The same for equal ones: thousands of rules do one of few things."""
+def _shared(action: RelayAction, _via: str) -> RelayAction:
+    """The same for equal ones that are spelt alike: thousands of rules do one of few things."""
     return action
 
 

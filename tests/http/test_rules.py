@@ -57,6 +57,15 @@ async def test_spellings_become_canonical(api: httpx.AsyncClient) -> None:
     assert rule["action"]["mail_from"] == "@shop.example"
 
 
+async def test_another_spelling_is_a_change(api: httpx.AsyncClient) -> None:
+    revisions = []
+    for via in ("smtps://mx.example:465", "ssl://mx.example", "smtps://mx.example"):
+        rule = await made(api, "rules/r", {"action": {"kind": "relay", "via": via}})
+        assert rule.json()["action"]["via"] == via
+        revisions.append(rule.json()["revision"])
+    assert revisions == sorted(set(revisions))
+
+
 async def test_an_id_is_given_once_and_never_again(api: httpx.AsyncClient) -> None:
     await shop(api)
     first = (await api.get(URL)).json()["id"]

@@ -258,6 +258,18 @@ def test_a_document_is_read_back_as_it_was_written(table: RoutingTable) -> None:
         assert write(read(written)) == written
 
 
+SPELT = ["smtps://h.test:465", "ssl://h.test", "smtps://h.test", "smtp+notls://h.test"]
+
+
+def test_rules_that_do_the_same_share_an_action_and_keep_their_own_spelling() -> None:
+    """Two relay URLs are equal that mean the same: what was written is answered all the same."""
+    for written in (*SPELT, *reversed(SPELT)):
+        body = {"name": "one", "action": {"kind": "relay", "via": written}}
+        one, other = (document.read_rule({**body, "name": name}) for name in ("one", "other"))
+        assert one.action is other.action
+        assert f'"via": "{written}"' in json.dumps(document.rule_document(one))
+
+
 @given(strategies.relay_maps)
 def test_the_canonical_form_is_one_line_sorted_and_without_blanks(value: RelayMap) -> None:
     written = document.relay_map_document(value)
