@@ -22,7 +22,7 @@ class _Joining:
     """A transport that sends the head of an answer together with what is written next.
 
     uvicorn writes head and body one after the other, and the loop sends each of them at once: two
-    calls of the system for every answer, two packets, and two turns of whoever reads it.
+    system calls for every answer, two packets, and two turns of whoever reads it.
     """
 
     __slots__ = ("_head", "_loop", "_transport")
@@ -33,26 +33,30 @@ class _Joining:
         self._head = b""
 
     def write(self, data: bytes) -> None:
-        """Write; a head that nothing follows is sent once all that is ready now was done."""
+        """Write; a head that nothing follows is sent at the next turn of the loop.
+
+        So is a part of a body that begins like one, and what says to go on (RFC 9110 15.2.1).
+        """
         head = self._head
         if head:
             self._head = b""
             self._transport.write(head + data)
         elif data.startswith(b"HTTP/1.1 "):
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         else:
             self._transport.write(data)
 
     def close(self) -> None:
         """Close, once all is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
-        head, self._head = self._head, b""
-        if head and not self._transport.is_closing():
-            self._transport.write(head)
+    def flush(self) -> None:
+        """Send what is held back."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
 
     def __getattr__(self, name: str) -> object:
         """Whatever else a transport does."""
@@ -71,6 +75,7 @@ class Connection(HttpToolsProtocol):
 
     head_limit_s = 20.0
     stall_limit_s = 60.0
+    _joining: _Joining
     _head = 0
     _heads = 0
     _since: float | None = None
@@ -81,7 +86,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
-        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
+        self._joining = _Joining(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._joining))
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,6 +98,10 @@ class Connection(HttpToolsProtocol):
             self._look = None
         self._is_read()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Send what is held back: after this the loop closes, and by no `close` of ours."""
+        self._joining.flush()
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read, but not for ever."""

@@ -155,6 +155,15 @@ async def test_a_head_does_not_wait_for_its_body(port: int) -> None:
     writer.close()
 
 
+async def test_a_head_is_sent_to_who_has_said_all(port: int) -> None:
+    """Whoever closes his half after the question still waits for the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HEAD /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write_eof()
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_a_head_without_body_is_sent_before_the_end(port: int) -> None:
     head = await said(port, b"HEAD /small HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
