@@ -130,13 +130,12 @@ class Pool(tuple[Relay, ...]):  # noqa: SLOT001  what is prepared is kept in its
 
     @cached_property
     def prepared(self) -> tuple[Prepared, ...]:
-        """The policy over each of the groups."""
+        """The policy over each of the groups.
+
+        Which is the first of each is all that the order hangs on, but for policy `hash`.
+        """
         policy = POLICIES[self.relay_map.policy]
         return tuple(policy(group) for group in self.groups)
-
-    def places(self, draw: Draw) -> tuple[int, ...]:
-        """Which is the first of each group: all that the order hangs on, but for policy `hash`."""
-        return tuple([prepared.place(draw) for prepared in self.prepared])
 
 
 def first(relay_map: RelayMap, usable: Sequence[Relay], draw: Draw) -> Relay:

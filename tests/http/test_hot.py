@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message
 
 from app.server.api import asking
 from app.server.api.app import create_app, served
+from app.server.api.gate import MAX_BODY
 from app.server.api.hot import Hot
 from app.server.api.services import Services
 from app.server.main import open_services
@@ -24,6 +25,7 @@ RELAYS = [
     {"name": "mx2", "url": "smtps://mx2.example.net"},
     {"name": "mx3", "url": "smtp://[2001:db8::1]:2525", "priority": 20},
 ]
+GROUPS = [{"url": f"smtp://g{n}.example", "priority": 10 if n < 2 else 20} for n in range(5)]
 CREDENTIAL = {"username": "u", "password": "p", "hosts": ["mx1.example.net"]}
 POLICIES = {
     "turns": {"policy": "round-robin"},
@@ -42,8 +44,10 @@ def rule(match: object, via: str, **options: object) -> dict[str, object]:
 WRITES: Sequence[tuple[str, Any]] = (
     *((f"relay-maps/{name}", {"relays": RELAYS, **policy}) for name, policy in POLICIES.items()),
     ("relay-maps/none", {"relays": RELAYS[1:2]}),
+    ("relay-maps/groups", {"relays": GROUPS, "policy": "round-robin"}),
     ("tables/domains", {"key": "recipient-domain"}),
     ("tables/domains/entries/keyed.example", {"via": "map:parts"}),
+    ("tables/domains/entries/turned.example", {"via": "map:turns"}),
     ("tables/domains/entries/one.example", {"via": "lmtp://[2001:db8::2]:24"}),
     ("rules/no", {"match": {"senders": ["no.example"]}, "action": {"kind": "reject"}}),
     (
@@ -55,7 +59,7 @@ WRITES: Sequence[tuple[str, Any]] = (
     ),
     *(
         (f"rules/by-{name}", rule({"senders": [f"{name}.example"]}, f"map:{name}"))
-        for name in (*POLICIES, "none")
+        for name in (*POLICIES, "none", "groups")
     ),
     ("rules/direct", rule({"senders": ["direct.example"]}, "smtp+notls://a.example:26")),
     ("rules/mx", rule({"senders": ["mx.example"]}, "mx")),
@@ -180,7 +184,8 @@ async def leave(opening: Any) -> None:
 DOMAINS = (
     *(f"{name}.example" for name in POLICIES),
     *("no.example", "words.example", "none.example", "direct.example", "mx.example"),
-    *("keyed.example", "one.example", "A.B.example", "else.example"),
+    *("keyed.example", "turned.example", "groups.example", "one.example", "A.B.example"),
+    "else.example",
 )
 ADDRESSES = st.one_of(
     st.sampled_from(DOMAINS).map(lambda domain: f"Joe@{domain}"),
@@ -305,6 +310,24 @@ def test_a_batch_draws_in_the_order_of_its_envelopes(both: Both, query: str) -> 
     assert (status, both.hot.answered) == (200, before + 1)
 
 
+@pytest.mark.parametrize("query", ["", "?fields=brief"])
+def test_one_rule_leads_over_several_maps(both: Both, query: str) -> None:
+    asked = [{"recipient": f"joe@{name}.example"} for name in ("keyed", "turned", "one") * 6]
+    body = json.dumps({"envelopes": asked}).encode()
+    status, _, _ = agree(both, BATCH + query, [body], {"content-type": "application/json"})
+    assert status == 200
+
+
+def test_what_was_spelt_is_bounded(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.server.api.hot._MOST_SPELT", 4)
+    for sender in DOMAINS * 2:
+        body = json.dumps({"recipient": "joe@else.example", "sender": f"ann@{sender}"}).encode()
+        agree(both, SINGLE, [body], {"content-type": "application/json"})
+        spelt = both.hot._quick._known
+        assert spelt is not None
+        assert len(spelt.ends) + len(spelt.routes) + len(spelt.urls) == spelt.kept <= 5
+
+
 @MANY
 @given(lines=st.lists(spelt(QUESTIONS), max_size=5), query=QUERIES, cut=st.integers(0, 200))
 def test_lines_are_answered_alike(both: Both, lines: Sequence[bytes], query: str, cut: int) -> None:
@@ -380,6 +403,13 @@ def test_a_body_that_ends_too_early_is_the_same(both: Both) -> None:
     assert said[0][0] == 400
 
 
+@pytest.mark.parametrize("path", [SINGLE, BATCH])
+def test_a_body_that_is_longer_than_it_says_is_the_same(both: Both, path: str) -> None:
+    body = (GOOD if path == SINGLE else MANY_GOOD) + b" " * MAX_BODY
+    kind = {"content-type": "application/json", "content-length": "10"}
+    assert agree(both, path, [body], kind)[0] == 413
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "body"),
     [
@@ -424,13 +454,13 @@ def test_both_count_alike(both: Both) -> None:
     grown = []
     for app in (both.hot, both.plain):
         counts = [_counted(both.services, names)]
-        for path, body in ((SINGLE, GOOD), (BATCH, MANY_GOOD)):
+        for path, body in ((SINGLE, GOOD), (BATCH, MANY_GOOD), (BATCH, MANY_GOOD)):
             headers = both.headers({"content-type": "application/json"})
             both.runner.run(call(app, path, [body], headers))
         counts.append(_counted(both.services, names))
         grown.append({name: counts[1][name] - counts[0].get(name, 0) for name in counts[1]})
     assert grown[0] == grown[1]
-    assert grown[0]['relaymap_resolve_total{outcome="relay"}'] == 4
+    assert grown[0]['relaymap_resolve_total{outcome="relay"}'] == 7
 
 
 def _counted(services: Services, names: tuple[str, ...]) -> dict[str, float]:

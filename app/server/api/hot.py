@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from random import Random
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from fastapi.routing import APIRoute
@@ -31,7 +31,7 @@ from app.routing.errors import Refused
 from app.routing.names import parse_user
 from app.routing.next_hop import EntryHop, ViaMap
 from app.routing.pairs import Led, Pairs, walk_pairs
-from app.routing.policies import Pick
+from app.routing.policies import Pick, Pool
 from app.routing.relay_map import Relay
 from app.routing.relay_url import RelayURL
 from app.routing.resolve import DrawFor, Walked, brief, brief_of, resolve, rewritten, walk
@@ -219,10 +219,16 @@ def _too_long(asks: Asks) -> bool:
     )
 
 
-_Picking = tuple[Sequence[Relay], Pick, Iterator[int]]
-"""The relays that a map picks from, the place of the one that is picked, and the turns for that."""
-_Over = tuple[int, Sequence[Pick]]
-"""What tells the relays of a map that are in service from others, and how each group is picked."""
+class _Picks(NamedTuple):
+    """How a relay map picks.
+
+    Attributes:
+        pool: its relays in service.
+        each: how the first of each group is picked.
+    """
+
+    pool: Pool
+    each: Sequence[Pick]
 
 
 class _Spelt:
@@ -234,12 +240,12 @@ class _Spelt:
         ends: the answers that are no routes.
         routes: what stands around rule and sender in the answer of a route, by what it hangs on.
         urls: by the id of a relay URL, its text.
-        kept: how many answers and texts these are.
-        over: by the name of a relay map, how it is led over; None where that hangs on the envelope,
-            or no relay is in service.
+        kept: how many `ends`, `routes` and `urls` there are.
+        picks: by the name of a relay map, how it picks; None where that hangs on the envelope, or
+            no relay is in service.
     """
 
-    __slots__ = ("_actions", "_numbers", "ends", "kept", "over", "routes", "table", "urls")
+    __slots__ = ("_actions", "_numbers", "ends", "kept", "picks", "routes", "table", "urls")
 
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
@@ -247,12 +253,12 @@ class _Spelt:
         self.routes: dict[tuple[int, ...], tuple[str, str, str]] = {}
         self.urls: dict[int, str] = {}
         self.kept = 0
-        self.over: dict[str, _Over | None] = {}
+        self.picks: dict[str, _Picks | None] = {}
         self._numbers: dict[int, int] = {}
         self._actions: dict[tuple[object, ...], int] = {}
 
     def keep(self, texts: dict[_K, _T], key: _K, text: _T) -> _T:
-        """Keep one of those, and count it."""
+        """Keep what was spelt, and count it."""
         texts[key] = text
         self.kept += 1
         return text
@@ -363,15 +369,17 @@ class Quick:
         self, spelt: _Spelt, led: Led, hops: list[EntryHop | None]
     ) -> Iterator[Sequence[str | None]]:
         """Put the relays of maps into their places, in the order in which they are drawn."""
-        picks: dict[str, _Picking | None] = {}
+        # Of this part of a batch alone: a newer snapshot may have other turns.
+        picking: dict[str, tuple[Sequence[Relay], Pick, Iterator[int]] | None] = {}
         for number, via in enumerate(hops):
             if type(via) is ViaMap:
                 name = via.name
-                if name not in picks:
-                    picks[name] = self._picking(spelt.table, name)
-                picking = picks[name]
-                if picking is not None:
-                    relays, pick, turns = picking
+                if name not in picking:
+                    picks, turns = self._picks_of(spelt, name), self._live.turns(name)
+                    picking[name] = picks and (picks.pool.groups[0], picks.each[0], turns)
+                found = picking[name]
+                if found is not None:
+                    relays, pick, turns = found
                     hops[number] = relays[pick(next(turns), next_chance(), "")].url
                 else:
                     hops[number] = self._in_short(spelt, led, number)[2] or via
@@ -380,14 +388,6 @@ class Quick:
     def _in_short(self, spelt: _Spelt, led: Led, number: int) -> Brief:
         walked, envelope = led.walked(number), led.pairs.envelope(number)
         return brief_of(spelt.table, walked, envelope, _NONE_DOWN, self._draw)
-
-    def _picking(self, table: RoutingTable, name: str) -> _Picking | None:
-        """How a map picks; None where that hangs on the envelope, or none is in service."""
-        relay_map = table.maps[name]
-        usable = table.active_relays(relay_map)
-        if not usable or relay_map.hash_key is not None:
-            return None
-        return usable.groups[0], usable.prepared[0].pick, self._live.turns(name)
 
     def _said(
         self, spelt: _Spelt, kind: Kind, rule: str | None, url: RelayURL | None
@@ -417,11 +417,12 @@ class Quick:
         key: tuple[int, ...]
         if isinstance(hop, ViaMap):
             name = hop.name
-            over = spelt.over[name] if name in spelt.over else self._over(spelt, name)
-            if over is None:
+            picks = self._picks_of(spelt, name)
+            if picks is None:
                 return self._slowly(spelt, envelope())
             turn, chance = self._live.next_turn(name), next_chance()
-            key = spelt.number_of(action), over[0], *[pick(turn, chance, "") for pick in over[1]]
+            places = [pick(turn, chance, "") for pick in picks.each]
+            key = spelt.number_of(action), id(picks.pool), *places
         elif isinstance(hop, RelayURL):
             key = spelt.number_of(action), id(hop)
         else:
@@ -438,14 +439,15 @@ class Quick:
             sender = rewritten(envelope().sender, action.mail_from)
         return f"{before}{rule.name}{between}{sender}{behind}"
 
-    def _over(self, spelt: _Spelt, name: str) -> _Over | None:
-        relay_map = spelt.table.maps[name]
-        usable = spelt.table.active_relays(relay_map)
-        over = None
-        if usable and relay_map.hash_key is None:
-            over = id(usable), [prepared.pick for prepared in usable.prepared]
-        spelt.over[name] = over
-        return over
+    @staticmethod
+    def _picks_of(spelt: _Spelt, name: str) -> _Picks | None:
+        if name not in spelt.picks:
+            relay_map = spelt.table.maps[name]
+            pool, picks = spelt.table.active_relays(relay_map), None
+            if pool and relay_map.hash_key is None:
+                picks = _Picks(pool, [prepared.pick for prepared in pool.prepared])
+            spelt.picks[name] = picks
+        return spelt.picks[name]
 
     def _slowly(self, spelt: _Spelt, envelope: Envelope) -> str | None:
         table = spelt.table

@@ -82,6 +82,27 @@ def test_each_kind_of_condition_and_of_table(
     assert together(table, asked) == alone(table, asked)
 
 
+@pytest.mark.parametrize(
+    ("side", "pattern"),
+    [
+        *((side, text) for side in ("senders", "recipients") for text in ("joe@x.test", "x.test")),
+        ("senders", "*.test"),
+        ("recipients", "*.test"),
+        ("senders", "<>"),
+    ],
+)
+def test_of_rules_under_one_key_the_first_takes_it(side: str, pattern: str) -> None:
+    rules = [
+        {"match": {side: [pattern]}, "action": f"smtp://{place}.test", "open_relay": True}
+        for place in ("first", "second", "third")
+    ]
+    table = routing({"rules": rules})
+    asked = [(sender, "joe@x.test") for sender in ("joe@x.test", "", "ann@elsewhere.org")]
+    found = together(table, asked)
+    assert found == alone(table, asked)
+    assert table.ordered[0] in [rule for rule, _ in found]
+
+
 def test_few_envelopes_are_walked_alone() -> None:
     rules = [
         {"match": {"senders": ["*.x.test"]}, "action": "smtp://one.test"},
