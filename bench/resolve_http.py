@@ -18,7 +18,7 @@ from bench.large import ENTRIES, HOPS, RULES, key, questions
 from bench.large import fill as fill_large
 from bench.rounds import Figure, Limit, interleave
 from bench.routings import map_document, rule_document
-from bench.servers import Server, bare, idiomatic, relaymap
+from bench.servers import Server, apart, bare, idiomatic, relaymap
 from bench.unpacked import NotFetched
 
 _REQUESTS = 4_000
@@ -40,17 +40,20 @@ def measure() -> Figure:
         requests = [post("/v1/resolve", json.dumps(each).encode(), ours.token) for each in asked]
         with Crowd(ours.port, 1) as one:
             least = stack.enter_context(bare(one.ask(requests[1:2])))
+        servers = [ours, usual, least]
         runs = {_OURS: _cost(ours, requests), _IDIOMATIC: _cost(usual, requests)}
         try:
             of_key = {key(n): HOPS[n % len(HOPS)] for n in range(ENTRIES)}
             peer = stack.enter_context(haproxy(folder, of_key))
             keys = [each["recipient"].partition("@")[2] for each in asked]
+            servers.append(peer)
             runs["HAProxy map()"] = _cost(peer, [get(f"/?key={each}") for each in keys])
         except NotFetched as missing:
             notes.append(f"left out: {missing}")
         runs[_BARE] = _cost(least, requests)
         limits = {_OURS: Limit(times=2), _IDIOMATIC: Limit(least_times=2.5, against=_OURS)}
         name = f"one envelope a request, {RULES:,} rules and {ENTRIES:,} entries"
+        stack.enter_context(apart(*servers))
         figure = interleave(name, "server CPU µs a request", runs, limits=limits)
         return figure.noting(*notes)
 
