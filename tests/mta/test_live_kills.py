@@ -143,7 +143,10 @@ class Struck:
         if victim in {"agent", "server"}:
             self.kill_only(victim)
         elif pids:  # of the program in turn who answers, and who keeps
-            os.kill(pids[turn % len(pids)], signal.SIGKILL)
+            try:
+                os.kill(pids[turn % len(pids)], signal.SIGKILL)
+            except ProcessLookupError:  # it ended by itself, as smtpd does after a kill before
+                return False
         if victim == "agent":
             time.sleep(0.2)  # for mail that comes while nobody is there
             self.fleet.start_agent()
