@@ -74,17 +74,20 @@ class Rescheduler:
             if before is None:
                 continue  # it has left since
             try:
-                await self._smtpctl.schedule(envelope)
+                taken = await self._smtpctl.schedule(envelope)
             except NoAnswer as error:
                 event("not-rescheduled", logging.WARNING, reason=str(error))
                 self._wanted.clear()
                 return
-            self._note(envelope)
-            if self._tries.last(envelope) is before:  # else it has failed again already
-                self._tries.forget(envelope)
-            done += 1
+            if taken:
+                self._note(envelope)
+                if self._tries.last(envelope) is before:  # else it has failed again already
+                    self._tries.forget(envelope)
+                done += 1
+            # Else it stays known, and who hurries next asks for it again.
             await self._pause(1 / A_SECOND)
-        event("rescheduled", envelopes=done)
+        if done:
+            event("rescheduled", envelopes=done)
 
     async def resume(self, places: Iterable[str]) -> None:
         """Let smtpd use its ways to these addresses again, which it may be keeping off an hour."""

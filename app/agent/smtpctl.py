@@ -84,23 +84,28 @@ class Smtpctl:
         """
         await self._do("resume", "route", route.number)
 
-    async def schedule(self, envelope: str) -> None:
-        """Let smtpd try an envelope now; one that is gone is fine.
+    async def schedule(self, envelope: str) -> bool:
+        """Let smtpd try an envelope now; false where it is gone, or is being tried.
+
+        smtpd's log tells of a failure before its scheduler knows: for a moment after that line the
+        envelope is still being tried, and what was asked has no effect.
 
         Raises:
             NoAnswer: smtpd does not run, or does not answer.
         """
         if not _ENVELOPE.fullmatch(envelope):
             raise AssertionError("without an envelope's id, smtpctl might take others as well")
-        await self._do("schedule", envelope)
+        return not (await self._do("schedule", envelope)).startswith("0 envelope")
 
-    async def _do(self, *arguments: str) -> None:
+    async def _do(self, *arguments: str) -> str:
+        """What smtpctl said last."""
         try:
             done = await process.run([self._smtpctl, *arguments], _LIMIT_S)
         except ControlError as error:
             raise NoAnswer(str(error)) from error
         if done.status != 0:
             raise NoAnswer(f"smtpctl {' '.join(arguments)}: {done.last_line or done.status}")
+        return done.last_line
 
     async def _lines(self, what: str) -> AsyncIterator[str]:
         """The lines of `smtpctl show`; there may be more of them than other children may say."""

@@ -173,7 +173,7 @@ def test_an_envelope_is_tried_again_by_its_id_and_no_other(machine: Machine):
     machine.sinks.accept("a")
     chosen = machine.smtpd.queue()[1]
     machine.namespace.run(["smtpctl", "resume", "route", "1"])
-    machine.agent.call("schedule", envelope=chosen)
+    assert machine.agent.call("schedule", envelope=chosen) is True
     machine.agent.call("schedule", envelope=chosen)  # it may be gone by now
     machine.smtpd.wait_for_queue(2)
     machine.smtpd.wait_for_log('result="Ok"')  # what is said comes a moment later
@@ -181,6 +181,18 @@ def test_an_envelope_is_tried_again_by_its_id_and_no_other(machine: Machine):
     assert [told.envelope for told in delivered] == [chosen]
     assert delivered[0].port == A.port
     assert chosen not in machine.smtpd.queue()
+    assert machine.agent.call("schedule", envelope=chosen) is False
+
+
+def test_an_envelope_in_a_session_cannot_be_tried_now_and_that_is_said(machine: Machine):
+    machine.configure(f'action "out" relay host "{A.url()}"', 'match from any for any action "out"')
+    machine.sinks.behave("a", delay_s=1.0)
+    machine.start([], NEVER)
+    machine.send(1)
+    machine.smtpd.wait_for_log("mta connecting address=")
+    (envelope,) = machine.smtpd.queue()
+    assert machine.agent.call("schedule", envelope=envelope) is False
+    machine.sinks.wait_for(1)
 
 
 SIX = Sink("six", "::1", 26426)

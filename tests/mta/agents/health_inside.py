@@ -71,8 +71,8 @@ class Beside:
         found = await self.health.check(relay[0], relay[1], (user, password))
         return {"state": found.state, "cause": found.cause, "reply": found.reply}
 
-    async def schedule(self, envelope: str) -> None:
-        await self.smtpctl.schedule(envelope)
+    async def schedule(self, envelope: str) -> bool:
+        return await self.smtpctl.schedule(envelope)
 
     async def loads(self) -> list[dict[str, Any]]:
         return [dataclasses.asdict(load) for load in await self.smtpctl.loads()]

@@ -38,7 +38,8 @@ class Smtpd:
         self._program = directory / "smtpctl"
         (directory / "relays").write_text(RELAYS)
         (directory / "routes").write_text(ROUTES)
-        self.answer(f'echo "$*" >>{self._asked}; [ "$1" != show ] || cat {directory}/"$2"')
+        self.script = f'echo "$*" >>{self._asked}; [ "$1" != show ] || cat {directory}/"$2"'
+        self.answer(self.script)
         self.ctl = Smtpctl(self._program)
 
     def answer(self, script: str) -> None:
@@ -116,6 +117,24 @@ async def test_one_that_fails_again_is_not_hurried_again_at_once(
     assert len(smtpd.asked) == 1
     clock.now += AGAIN_S
     assert rescheduler.hurry([A]) == 1
+
+
+async def test_one_that_smtpd_was_still_trying_is_asked_for_again(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, caplog: pytest.LogCaptureFixture
+):
+    """smtpd logs that an envelope failed before its scheduler can be asked to try it again."""
+    tries.note(waits(1))
+    taken = smtpd.script
+    smtpd.answer(f"{taken}; echo '0 envelope scheduled'")
+    rescheduler.hurry([A])
+    with caplog.at_level("INFO"):
+        await rescheduler.work_off()
+    assert "rescheduled" not in caplog.text
+    smtpd.answer(f"{taken}; echo '1 envelope scheduled'")
+    assert rescheduler.hurry([A]) == 1
+    await rescheduler.work_off()
+    assert smtpd.asked == [f"schedule {1:016x}"] * 2
+    assert len(tries) == 0
 
 
 async def test_one_that_has_left_is_not_asked_for(
