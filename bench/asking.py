@@ -67,7 +67,7 @@ def rules_of(lines: Iterable[tuple[Mapping[str, object], str]]) -> dict[str, Rul
 def content_of(table: RoutingTable) -> Content:
     """A routing as it is written."""
     actions = tuple(needed(table, {}).values())
-    return Content("bench", table.revision, "", table, {}, {}, actions, frozenset(), ())
+    return Content("bench", table.revision, "", table, {}, {}, actions, frozenset(), (), 0, 0)
 
 
 def write(table: RoutingTable, state_dir: Path) -> None:

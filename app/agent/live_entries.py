@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 import lmdb
 
 from app import garbage
+from app.agent.left_entries import LeftEntries
+from app.agent.live_rows import beginning, get
 from app.render.opensmtpd import spelling
 from app.routing.entries import LayeredEntries, TableEntries
 from app.routing.entries_digest import EntriesDigest
@@ -39,24 +41,39 @@ class KeyTooLong(ControlError):
 
 
 def write_tables(
-    transaction: lmdb.Transaction, routing: RoutingTable, kept: Collection[bytes]
+    transaction: lmdb.Transaction,
+    routing: RoutingTable,
+    kept: Collection[bytes],
+    before: Mapping[str, Table],
+    until: int,
 ) -> None:
-    """Write what differs in the entries of all tables, and what is known of each."""
+    """Write what differs in the entries of all tables, and what is known of each.
+
+    Args:
+        transaction: in which it is written.
+        routing: whose tables they are.
+        kept: the keys of rows that routing no longer has, and mail may still ask for.
+        before: the tables that the file has.
+        until: see `LeftEntries`.
+    """
     for name in _tables(transaction) - routing.tables.keys():
         if key("table", name) not in kept:
             for where, _ in list(beginning(transaction, entry_key(name, ""))):
                 transaction.delete(where)
             transaction.delete(key("known", name))
             transaction.delete(key("doubts", name))
+            LeftEntries(transaction, name, until).forget()
     beside = routing.credentials, mark_of(routing.credentials)
-    for name in routing.tables:
+    for name, table in routing.tables.items():
         entries = routing.entries_of(name)
+        left = LeftEntries(transaction, name, until)
+        left.became_table(before.get(name), table)
         if not _is_stored(entries, name):
-            _write_all(transaction, name, entries)
+            _write_all(transaction, name, entries, left)
             _find_out(entries, routing.credentials)
             transaction.put(key("known", name), _known_row(entries))
         elif entries.over:
-            _write_changes(transaction, name, entries.over)
+            _write_changes(transaction, name, entries.over, left)
             transaction.put(key("known", name), _known_row(entries))
         _write_doubts(transaction, name, entries, beside)
 
@@ -68,27 +85,42 @@ def _is_stored(entries: TableEntries, table: str) -> TypeGuard[LayeredEntries]:
 
 
 def _write_changes(
-    transaction: lmdb.Transaction, table: str, changes: Mapping[str, EntryHop | None]
+    transaction: lmdb.Transaction,
+    table: str,
+    changes: Mapping[str, EntryHop | None],
+    left: LeftEntries,
 ) -> None:
     for name, hop in changes.items():
         where = _entry_key(table, name)
-        if hop is None:
+        row = None if hop is None else entry_row(hop, spelling.relay_url)
+        left.became(name.encode(), get(transaction, where), row)
+        if row is None:
             transaction.delete(where)
         else:
-            transaction.put(where, entry_row(hop, spelling.relay_url))
+            transaction.put(where, row)
 
 
-def _write_all(transaction: lmdb.Transaction, table: str, entries: TableEntries) -> None:
+def _write_all(
+    transaction: lmdb.Transaction, table: str, entries: TableEntries, left: LeftEntries
+) -> None:
     begin = entry_key(table, "")
     with garbage.put_off():
         wanted = _rows_of(begin, entries)
         cursor = transaction.cursor()
         if not cursor.set_range(begin):  # nothing stands behind: all can be appended
             cursor.putmulti(wanted, append=True)
+            if left.are_any:
+                for where, row in wanted:
+                    left.became(where[len(begin) :], None, row)
             return
-        gone, changed = _differences(list(beginning(transaction, begin)), wanted)
+        before = list(beginning(transaction, begin))
+        gone, changed = _differences(before, wanted)
+        rows = dict(before)
         for where in gone:
+            left.became(where[len(begin) :], rows[where], None)
             transaction.delete(where)
+        for where, row in changed:
+            left.became(where[len(begin) :], rows.get(where), row)
         transaction.cursor().putmulti(changed)
 
 
@@ -313,19 +345,3 @@ def _tables(transaction: lmdb.Transaction) -> set[str]:
         found.add(name.decode())
         at = cursor.set_range(b"to\0" + name + b"\1")
     return found
-
-
-def beginning(transaction: lmdb.Transaction, begin: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The rows whose keys begin so."""
-    cursor = transaction.cursor()
-    if cursor.set_range(begin):
-        for where, row in cursor:
-            if not bytes(where).startswith(begin):
-                return
-            yield bytes(where), bytes(row)
-
-
-def get(transaction: lmdb.Transaction, where: bytes) -> bytes | None:
-    """The row of a key."""
-    row = transaction.get(where)
-    return None if row is None else bytes(row)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import lmdb
 
-from app.agent import durable
-from app.agent.live_entries import beginning, entries_of, get, maps_of, mark_of, write_tables
+from app.agent import durable, left_entries
+from app.agent.live_entries import entries_of, maps_of, mark_of, write_tables
+from app.agent.live_rows import beginning, get
 from app.observe import event
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
@@ -83,6 +84,8 @@ class Content:
     Attributes:
         actions: that the routing may decide for.
         names: of all actions that smtpd has; what those of before ask about is kept for them.
+        now_s: in seconds since the epoch.
+        until_s: until then mail may live that is queued now.
     """
 
     history: str
@@ -94,6 +97,8 @@ class Content:
     actions: tuple[Fixed, ...]
     names: frozenset[str]
     addresses: tuple[IPAddress, ...]
+    now_s: int
+    until_s: int
 
 
 class LiveFile:
@@ -172,8 +177,7 @@ class LiveFile:
     def structure(self) -> Structure:
         """All of it but the entries, and what was retired."""
         with self.begin() as transaction:
-            rows = (pair for begin in STRUCTURE for pair in beginning(transaction, begin))
-            return read_structure(rows, self._known)
+            return _structure(transaction, self._known)
 
     def routing(self) -> RoutingTable:
         """The routing that is in force; its entries stay where they are, and are read there.
@@ -266,9 +270,12 @@ class LiveFile:
             self._open.reader_check()  # a program that was killed while it read keeps no pages
             with self._open.begin(write=True) as transaction:
                 meta = Meta.read(get(transaction, META))
-                kept = _kept(transaction, rows, content.names)
+                before = _structure(transaction, Known())
+                kept = _kept(transaction, before, rows, content.names)
+                maps = _maps_of_tables(transaction, before)
+                write_tables(transaction, content.routing, kept, before.tables, content.until_s)
+                kept |= left_entries.settle(transaction, content.now_s, maps, rows)
                 changed = _replace(transaction, STRUCTURE, rows, kept)
-                write_tables(transaction, content.routing, kept)
                 retired = [each.decode().split("\0") for each in kept if each[:4] in _RETIRE]
                 transaction.put(RETIRED, json.dumps(sorted(retired)).encode())
                 writes = meta.writes + 1
@@ -346,13 +353,25 @@ def _read_back(rows: Mapping[bytes, bytes], content: Content) -> None:
             raise ReadsOtherwise(where)
 
 
+def _structure(transaction: lmdb.Transaction, known: Known) -> Structure:
+    rows = (pair for begin in STRUCTURE for pair in beginning(transaction, begin))
+    return read_structure(rows, known)
+
+
+def _maps_of_tables(transaction: lmdb.Transaction, found: Structure) -> frozenset[str]:
+    """The maps that any table leads to."""
+    maps = (maps_of(transaction, name, table) for name, table in found.tables.items())
+    return frozenset(name for each in maps for name in each if name in found.maps)
+
+
 def _kept(
-    transaction: lmdb.Transaction, rows: Mapping[bytes, bytes], names: Collection[str]
+    transaction: lmdb.Transaction,
+    found: Structure,
+    rows: Mapping[bytes, bytes],
+    names: Collection[str],
 ) -> set[bytes]:
     """The keys of rows that actions of before ask about, which mail may still be queued under."""
     kept: set[bytes] = set()
-    begins = tuple(beginning(transaction, begin) for begin in STRUCTURE)
-    found = read_structure((pair for rows_of in begins for pair in rows_of), Known())
     for name, asking in found.actions.items():
         if name in names and key("action", name) not in rows:
             kept.add(key("action", name))

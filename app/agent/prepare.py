@@ -178,8 +178,9 @@ class Preparer:
     ) -> Prepared:
         """What is to be written, and the generation that it takes if smtpd lacks an action."""
         self._at("render")
+        lives = place.now_s, _retire_at(place.now_s, place.declared, place.old)
         lacking = await asyncio.to_thread(
-            live.prepare, wanted, table, secrets, place.old, self._target(place)
+            live.prepare, wanted, table, secrets, place.old, self._target(place), lives
         )
         settled = not (place.drifted or place.left) and await live.is_asked(place.running)
         if lacking.enough and settled:

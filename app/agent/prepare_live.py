@@ -105,8 +105,17 @@ class LivePreparer:
         secrets: Mapping[str, Secret],
         old: Generation,
         target: Target,
+        lives: tuple[int, int],
     ) -> Lacking:
         """What a push is for this MTA.
+
+        Args:
+            wanted: the push.
+            table: its routing.
+            secrets: the passwords that it may use, by label.
+            old: the files that are served.
+            target: the MTA.
+            lives: now, and until when mail may live that is queued now, in seconds since the epoch.
 
         Raises:
             NotExpressible: the MTA cannot do it.
@@ -137,6 +146,7 @@ class LivePreparer:
             tuple(actions.values()),
             frozenset(walk | have.keys()),
             target.present or target.addresses,
+            *lives,
         )
 
         def render(made_for: Target) -> Static:

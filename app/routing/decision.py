@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 
 from app.routing.credential import may_log_in
 from app.routing.envelope import Envelope
@@ -22,7 +23,7 @@ from app.routing.resolve import DrawFor, hashed_text, usable_relays, walk
 from app.routing.route import Draw
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import Action, MailFrom, Reject, RelayAction
-from app.routing.table import TableKey, look_up_domain
+from app.routing.table import Entries, TableKey, look_up_domain
 
 HASHED_AT_ACCEPTANCE = frozenset({HashKey.SENDER, HashKey.SENDER_DOMAIN, HashKey.RECIPIENT})
 """What no MTA says any more when it asks for a relay: the relay is chosen when mail comes in."""
@@ -34,6 +35,7 @@ _LONGEST_NAME = 36
 """Of a map or a table, to stand in an action's name of 64 characters with all that follows it."""
 
 _PLAIN = RelayAction(MX)
+_NOTHING_LEFT: Mapping[str, Entries] = MappingProxyType({})
 
 Slots = Mapping[str, Mapping[str, int]]
 """By map that hashes at acceptance, then by relay: the number of the action that leads to it."""
@@ -275,8 +277,12 @@ def relay_for(
     domain: str,
     down: frozenset[StateKey],
     draw: DrawFor,
+    left: Mapping[str, Entries] = _NOTHING_LEFT,
 ) -> RelayURL | None:
     """The relay that an envelope is handed to now; None where there is none to be handed to.
+
+    Mail that was queued for an entry which is there no more, or is `mx` now, which no table can
+    answer, goes where that entry led.
 
     Args:
         table: the routing as it is now, or as it was for what is no more part of it.
@@ -284,6 +290,7 @@ def relay_for(
         domain: of its recipient, canonical.
         down: relays that health says get nothing.
         draw: asked once at most, for the map that is picked from.
+        left: by table, where keys led; "" the default.
     """
     hop: EntryHop | None = asking.to if isinstance(asking.to, ViaMap) else None
     if isinstance(asking.to, ViaTable) and asking.to.name in table.tables:
@@ -292,6 +299,9 @@ def relay_for(
         # Made anew on another key, it says nothing about mail that was queued before.
         if found.key is TableKey.RECIPIENT_DOMAIN:
             hop = look_up_domain(found, table.entries[name], domain)
+            if hop is None or isinstance(hop, ViaMx):
+                was = replace(found, default=left.get(name, {}).get(""))
+                hop = look_up_domain(was, left.get(name, {}), domain)
     if isinstance(hop, RelayURL):
         return hop if may_log_in(table.credentials, hop, verified=asking.verified) else None
     if not isinstance(hop, ViaMap) or hop.name not in table.maps:

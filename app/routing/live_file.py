@@ -8,6 +8,9 @@ r"""The rows of the live file: a routing as a table program reads it, key by key
     action\0NAME               what is asked for under an action's name
     known\0TABLE               for the agent: the digest of its entries, where they lead
     retired                    for the agent: maps and tables that routing no longer has
+    leaving                    for the agent: what stands behind the rows of `left`
+    left\0TABLE\0KEY          where a key led that leads nowhere now, after the second until which
+                               mail may wait for it; the default of a table has no key
     to\0TABLE\0KEY            where a key leads; a relay is followed by how the MTA spells it
 
 The agent writes whole revisions, each in one transaction, and nobody else writes. An entry is read
@@ -35,6 +38,7 @@ from app.routing.table import Entries, Table
 FORMAT = 1
 META = b"meta"
 DOWN = b"down"
+LEFT = b"left\0"
 ENTRY = b"to\0"
 """It sorts behind all others, so that a million of them can be appended."""
 STRUCTURE = (b"action\0", b"credential\0", b"map\0", b"rule\0", b"table\0")
@@ -193,6 +197,21 @@ def entry_row(hop: EntryHop, spell: Spell) -> bytes:
     return (f"{hop}\t{spell(hop)}" if isinstance(hop, RelayURL) else str(hop)).encode()
 
 
+def left_key(table: str, entry: str) -> bytes:
+    """The key of the row of an entry that was; "": of a default that was."""
+    return key("left", table, entry)
+
+
+def left_row(until: int, row: bytes) -> bytes:
+    """The row of an entry that was.
+
+    Args:
+        until: seconds since the epoch.
+        row: the one that it had.
+    """
+    return b"%d\t%s" % (until, row)
+
+
 def down_row(down: Iterable[StateKey]) -> bytes:
     """The row of the relays that are down."""
     return _json(sorted(list(each) for each in down))
@@ -300,6 +319,18 @@ def read_entry(row: bytes) -> tuple[EntryHop, str]:
     if isinstance(hop, RelayURL) != bool(spelt):
         raise NotLive
     return hop, spelt
+
+
+def read_left(row: bytes) -> tuple[int, bytes]:
+    """Until when mail may wait for an entry that was, and the row that it had.
+
+    Raises:
+        NotLive: none is written so.
+    """
+    until, tab, entry = row.partition(b"\t")
+    if not (tab and until.isdigit()):
+        raise NotLive
+    return int(until), entry
 
 
 def read_down(row: bytes | None) -> frozenset[StateKey]:

@@ -204,7 +204,7 @@ class Relays:
             if asking is None:
                 return False
             domain = _domain(question.key)
-            url = relay_for(view.table, asking, domain, view.down, self._draw)
+            url = relay_for(view.table, asking, domain, view.down, self._draw, view.left)
             return False if url is None else self._live.spelling(url)
 
 

@@ -13,6 +13,7 @@ from app.routing.entries import LayeredEntries
 from app.routing.envelope import LOOPBACK
 from app.routing.live_file import (
     DOWN,
+    LEFT,
     MAP_BYTES,
     MAX_KEY,
     META,
@@ -22,14 +23,17 @@ from app.routing.live_file import (
     NotLive,
     Structure,
     entry_key,
+    left_key,
     read_down,
     read_entry,
+    read_left,
     read_structure,
 )
 from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey
+from app.routing.table import Entries
 
 DATA = "data.mdb"
 _READS = 4096
@@ -55,6 +59,7 @@ class View:
 
     Attributes:
         own: addresses of the MTA's host.
+        left: by table, where keys led that lead nowhere now.
     """
 
     meta: Meta
@@ -62,9 +67,10 @@ class View:
     structure: Structure
     down: frozenset[StateKey]
     own: frozenset[IPAddress]
+    left: Mapping[str, Entries]
 
 
-_NOTHING = View(Meta(), EMPTY, Structure(), frozenset(), LOOPBACK)
+_NOTHING = View(Meta(), EMPTY, Structure(), frozenset(), LOOPBACK, {})
 
 
 class LiveFile:
@@ -153,7 +159,7 @@ class LiveFile:
         row = _get(self._transaction, where)
         if row is None:
             return None
-        self._entry = read_entry(row)
+        self._entry = read_entry(read_left(row)[1] if where.startswith(LEFT) else row)
         return self._entry[0]
 
     def entries(self, begin: bytes) -> Iterator[str]:
@@ -229,14 +235,16 @@ class LiveFile:
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
         before = self._view
         meta = Meta.read(_get(transaction, META))
-        structure, table = before.structure, before.table
+        structure, table, left = before.structure, before.table, before.left
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):
             rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
             structure = read_structure(rows, self._known)
             # Nobody who answers counts them, and to count a million would take half a second.
             entries = {
-                name: LayeredEntries(_Entries(self, name), {}, 0) for name in structure.tables
+                name: LayeredEntries(_Entries(self, entry_key(name, "")), {}, 0)
+                for name in structure.tables
             }
+            left = {name: _Entries(self, left_key(name, "")) for name in structure.tables}
             table = structure.routing(meta.revision, entries)
             table.prepare()
         own = LOOPBACK | frozenset(meta.addresses)
@@ -245,7 +253,7 @@ class LiveFile:
             # Pages that a write took and gave back are counted, and may stand behind the end until
             # the writer has made the file longer.
             self._least = min(self._least, os.stat(self._path).st_size)  # noqa: PTH116
-        self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own)
+        self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own, left)
         if structure is not before.structure:
             gc.collect()
             gc.freeze()  # it stays: nobody has to look through it again
@@ -295,11 +303,11 @@ def _has(path: str, least: int) -> bool:
 
 
 class _Entries(Mapping[str, EntryHop]):
-    """The entries of one table, where they are."""
+    """The entries of one table, where they are: in the rows whose keys begin so."""
 
-    def __init__(self, file: LiveFile, table: str) -> None:
+    def __init__(self, file: LiveFile, begin: bytes) -> None:
         self._file = file
-        self._begin = entry_key(table, "")
+        self._begin = begin
 
     def __getitem__(self, name: str) -> EntryHop:
         hop = self.get(name)

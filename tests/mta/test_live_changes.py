@@ -8,8 +8,9 @@ import pytest
 
 from tests.mta.agents import table_program
 from tests.mta.agents.answers import answers
-from tests.mta.agents.machine import A, B, C, Machine
+from tests.mta.agents.machine import PORT, A, B, C, Machine
 from tests.mta.agents.wanting import keyed_table, relay_map, rule, wanted
+from tests.mta.bed.injector import Submission
 from tests.mta.bed.namespace import Namespace
 from tests.mta.bed.sinks import Sink
 
@@ -197,6 +198,41 @@ def test_another_password_is_live(machine: Machine):
     assert machine.ended(routing(next(_REVISIONS), with_password(2, "one")))[0] == "applied"
     changed(machine, with_password(3, "two"))
     assert machine.ended(routing(next(_REVISIONS)))[0] == "applied"
+
+
+def only_keyed(entries: Mapping[str, str]) -> dict[str, Any]:
+    """A table without a default, and what leads to the spare map is its entries at most."""
+    return {
+        "rules": [rule(1, "table:keyed", "t.test"), POOL],
+        "tables": [keyed_table("keyed", "recipient-domain", entries)],
+    }
+
+
+_WITHOUT_SPARE = {"maps": maps()["maps"][:1]}
+LEAVES = {
+    # where an entry led, what the routing is then, and where mail goes that waited meanwhile
+    "it is removed": (A.url(), only_keyed({}), "a"),
+    "it becomes mx": (A.url(), only_keyed({"t.test": "mx"}), "a"),
+    "another is removed": (A.url(), only_keyed({"t.test": B.url()}), "b"),
+    "it goes, and its map": ("map:spare", only_keyed({}) | _WITHOUT_SPARE, "c"),
+}
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_mail_that_waits_for_an_entry_which_goes_arrives(machine: Machine, name: str):
+    via, then, goes_to = LEAVES[name]
+    changed(machine, only_keyed({"t.test": via}))
+    machine.sinks.forget()
+    machine.smtpd.hold()
+    message = Submission("left", "s@sender.test", "u@t.test", PORT)
+    assert {reply.stage for reply in machine.injector.send([message])} == {"accepted"}
+    changed(machine, then)
+    machine.smtpd.release()
+    machine.sinks.wait_for(1)
+    assert machine.sinks.counts() == {goes_to: 1}
+    if not then["tables"][0]["entries"]:
+        assert machine.goes_to("t.test") == "550", "what comes now meets the rules as they are"
+    changed(machine, None)
 
 
 NOT_LIVE = {

@@ -25,7 +25,7 @@ from app.routing.decision import (
 )
 from app.routing.envelope import Envelope
 from app.routing.errors import NotExpressible
-from app.routing.next_hop import MX, ViaMap, ViaTable
+from app.routing.next_hop import MX, EntryHop, ViaMap, ViaTable, parse_entry_hop
 from app.routing.relay_map import HashKey, OutOfService, Policy, Relay, RelayMap
 from app.routing.relay_url import parse_relay_url
 from app.routing.resolve import resolve
@@ -218,6 +218,39 @@ def test_a_password_goes_only_where_its_credential_says(
         credentials={"acct": Credential("acct", 1, (host,), checks["allow_unverified"])},
     )
     assert picked(table, Asking(TO_POOL, None, verified=checks["verified"])) == wanted
+
+
+HOP, DEFAULT, LEFT_HOP = (parse_entry_hop(f"smtp://{name}.test") for name in ("hop", "def", "left"))
+LEFT_CASES: dict[str, tuple[dict[str, EntryHop], EntryHop | None, dict[str, EntryHop], str | None]]
+LEFT_CASES = {
+    # entries now, default now, where keys led, and where mail for x.sub.test goes
+    "an entry was removed": ({}, None, {"x.sub.test": LEFT_HOP}, "left.test"),
+    "an entry over it was removed": ({}, None, {"*.sub.test": LEFT_HOP}, "left.test"),
+    "the default was removed": ({}, None, {"": LEFT_HOP}, "left.test"),
+    "an entry is mx now": ({"x.sub.test": MX}, None, {"x.sub.test": LEFT_HOP}, "left.test"),
+    "the default is mx now": ({}, MX, {"": LEFT_HOP}, "left.test"),
+    "the entry counts for more": ({}, None, {"x.sub.test": LEFT_HOP, "": HOP}, "left.test"),
+    "it led to a map": ({}, None, {"x.sub.test": ViaMap("pool")}, "a.test"),
+    "it led to a map that is gone": ({}, None, {"x.sub.test": ViaMap("other")}, None),
+    "an entry above it is there": ({"*.test": HOP}, None, {"x.sub.test": LEFT_HOP}, "hop.test"),
+    "a default is there": ({}, DEFAULT, {"x.sub.test": LEFT_HOP}, "def.test"),
+    "another one was removed": ({}, None, {"y.sub.test": LEFT_HOP}, None),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_CASES)
+def test_mail_for_an_entry_that_is_gone_goes_where_it_led(case: str):
+    entries, default, left, wanted = LEFT_CASES[case]
+    table = over(
+        pool("a"),
+        tables={"t": Table("t", TableKey.RECIPIENT_DOMAIN, default)},
+        entries={"t": entries},
+    )
+    asking = Asking(ViaTable("t"))
+    found = relay_for(table, asking, "x.sub.test", frozenset(), draw, {"t": left})
+    assert (None if found is None else found.host) == wanted
+    other = relay_for(table, asking, "x.sub.test", frozenset(), draw, {"u": left})
+    assert other is None or other in {HOP, DEFAULT}, "what left another table is nothing to it"
 
 
 @given(st.integers(min_value=0, max_value=60))

@@ -44,6 +44,11 @@ def questions(channel: Channel, pieces: Iterable[bytes]) -> Iterator[Question]:
         assert len(held) <= 2 * MAX_LINE, "what is held until it can be taken"
 
 
+NOW_S = 1_800_000_000
+LIVES_S = 5 * 86_400
+"""How long mail may live that is queued now."""
+
+
 def content(
     table: RoutingTable,
     revision: int = 1,
@@ -64,6 +69,8 @@ def content(
         tuple(actions.values()),
         frozenset(actions),
         tuple(addresses),
+        NOW_S,
+        NOW_S + LIVES_S,
     )
 
 
