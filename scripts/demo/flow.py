@@ -99,7 +99,7 @@ class Flow:
             waiting.append((time.monotonic() - self._began, first, self.sent))
             limit_s -= 1
             done = until is not None and until()
-            while waiting and self._places(waiting[0][1], waiting[0][2])[1] == 0:
+            while waiting and not self._places(waiting[0][1], waiting[0][2])[1]:
                 self._plot(*waiting.pop(0))
         for each in waiting:
             self._plot(*each)
@@ -138,14 +138,14 @@ class Flow:
             if not missing:
                 return found
             if time.monotonic() > limit:
-                raise NotAsTold(f"{missing} messages did not arrive")
+                raise NotAsTold(f"not arrived: {', '.join(sorted(missing))}")
             time.sleep(0.05)
 
-    def _places(self, first: int, end: int) -> tuple[Counter[str], int]:
-        """How many of some messages each relay took, and how many nobody did so far."""
+    def _places(self, first: int, end: int) -> tuple[Counter[str], set[str]]:
+        """How many of some messages each relay took, and those that nobody did so far."""
         wanted = {_probe(number) for number in range(first, end)}
         found = {each.probe: each.sink for each in self.relays.taken() if each.probe in wanted}
-        return Counter(found.values()), len(wanted) - len(found)
+        return Counter(found.values()), wanted - found.keys()
 
     def _plot(self, second: float, first: int, end: int) -> None:
         """Print a bar for each relay."""

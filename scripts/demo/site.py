@@ -30,6 +30,8 @@ STATE = f"{WORKSPACE}/server"
 AGENT_STATE = f"{WORKSPACE}/agent"
 CA_FILE = f"{WORKSPACE}/partner-ca.pem"
 _LIMIT_S = 30
+_TOLD = 20
+"""Lines of a log that are shown after an error."""
 _PAUSE_S = 0.05
 
 
@@ -202,11 +204,14 @@ class Site:
         return self.namespace.outside(f"{STATE}/admin.token").read_text("ascii").strip()
 
     def _tell_logs(self) -> None:
+        """Show the end of each log, and what smtpd said of mail that it could not hand over."""
         for name in ("serve", "agent"):
             log = self.namespace.outside(f"{WORKSPACE}/{name}.log")
             if log.exists():
-                print(f"--- the end of the log of {name}", file=sys.stderr)
-                print(log.read_text("utf-8", "replace")[-3000:], file=sys.stderr)
+                lines = log.read_text("utf-8", "replace").splitlines()
+                failed = [line for line in lines if "TempFail" in line or "warn: " in line]
+                print(f"--- of the log of {name}", file=sys.stderr)
+                print("\n".join([*failed[-_TOLD:], "…", *lines[-_TOLD:]]), file=sys.stderr)
 
 
 def _must_run(process: Inside | None) -> None:
