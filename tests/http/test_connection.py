@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.server.connection import MAX_HEAD, Connection
+from app.server.connection import MAX_HEAD, WHOLE, Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -27,10 +27,12 @@ async def answer(scope: object, receive: object, send: object) -> None:
         await endless(receive, send)
         return
     if path != "/":
-        sized = [(b"content-length", b"4")]
+        sized = [(b"x-request-id", b"1"), (b"content-length", b"4")]
+        whole = scope["state"][WHOLE]  # type: ignore[index]
+        if path == "/whole" and whole(scope, sized, b"body"):
+            WHOLES.append(path)
+            return
         await send({"type": "http.response.start", "status": 200, "headers": sized})  # type: ignore[operator]
-        if path == "/late":
-            await ASKED.wait()
         await send({"type": "http.response.body", "body": b"body"})  # type: ignore[operator]
         return
     await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
@@ -52,14 +54,16 @@ async def endless(receive: object, send: object) -> None:
 
 
 ENDED = asyncio.Event()
-ASKED = asyncio.Event()
+WHOLES: list[str] = []
+"""Answers that were sent as a whole."""
 
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    config = uvicorn.Config(answer, http=Quick, log_config=None)
+    config = uvicorn.Config(answer, http=Quick, log_config=None, timeout_keep_alive=1)
     config.load()
     state = ServerState()
+    state.default_headers = [(b"date", b"now")]
     loop = asyncio.get_running_loop()
     made = await loop.create_server(
         lambda: Quick(config=config, server_state=state, app_state={}), "127.0.0.1", 0
@@ -128,13 +132,19 @@ async def test_a_second_request_on_a_connection_has_a_time_of_its_own(port: int)
     writer.close()
 
 
-async def test_head_and_body_of_an_answer_are_one_packet(port: int) -> None:
+async def test_a_whole_answer_is_one_packet(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in range(1, 4):
-        writer.write(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(request("/whole"))
         assert (await reader.readuntil(b"\r\n\r\nbody")).startswith(b"HTTP/1.1 200 ")
         assert data_packets(writer.get_extra_info("socket")) == number
     writer.close()
+
+
+def request(path: str, *headers: bytes) -> bytes:
+    """A request of these headers."""
+    lines = [f"GET {path} HTTP/1.1".encode(), b"Host: localhost", *headers]
+    return b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
 
 def data_packets(link: socket.socket) -> int:
@@ -144,30 +154,52 @@ def data_packets(link: socket.socket) -> int:
     return count
 
 
-async def test_a_head_does_not_wait_for_its_body(port: int) -> None:
-    ASKED.clear()
+async def test_a_whole_answer_has_the_octets_of_one_in_parts(port: int) -> None:
+    WHOLES.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
-    assert head.startswith(b"HTTP/1.1 200 ")
-    ASKED.set()
-    assert await reader.readexactly(4) == b"body"
+    found = []
+    for path in ("/whole", "/parts"):
+        writer.write(request(path))
+        found.append(await asyncio.wait_for(reader.readuntil(b"\r\n\r\nbody"), 20))
+    writer.close()
+    assert found[0] == found[1]
+    assert b"\r\ndate: now\r\n" in found[0]
+    assert WHOLES == ["/whole"]
+
+
+async def test_who_asks_before_he_has_an_answer_gets_each_in_its_turn(port: int) -> None:
+    WHOLES.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(b"".join(map(request, ("/whole", "/", "/parts", "/whole"))))
+        for status, body in ((200, b"body"), (204, b""), (200, b"body"), (200, b"body")):
+            found = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n" + body), 20)
+            assert found.startswith(b"HTTP/1.1 %d " % status)
+    writer.close()
+    assert WHOLES == ["/whole"] * 2, "behind each other one there is one more"
+
+
+async def test_who_wants_no_more_is_answered_and_left(port: int) -> None:
+    WHOLES.clear()
+    found = await said(port, request("/whole", b"Connection: close"))
+    assert found.endswith(b"\r\nconnection: close\r\n\r\nbody")
+    assert WHOLES == []
+
+
+async def test_a_connection_is_kept_no_longer_after_a_whole_answer(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request("/whole"))
+    assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"body")
     writer.close()
 
 
-async def test_a_head_is_sent_to_who_has_said_all(port: int) -> None:
-    """Whoever closes his half after the question still waits for the answer."""
+async def test_who_goes_on_with_blank_lines_is_not_waited_for(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"HEAD /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    writer.write_eof()
-    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 200 ")
+    writer.write(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"body")
+    writer.write(b"\r\n")
+    assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
-
-
-async def test_a_head_without_body_is_sent_before_the_end(port: int) -> None:
-    head = await said(port, b"HEAD /small HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert head.endswith(b"\r\n\r\n")
 
 
 async def test_who_does_not_read_is_cut_off(port: int) -> None:

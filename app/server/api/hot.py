@@ -67,6 +67,7 @@ from app.server.api.routes import resolve_batch as batch
 from app.server.api.schemas.many import MAX_QUESTIONS, Fields
 from app.server.api.schemas.question import LONGEST_ADDRESS, ResolutionOut
 from app.server.api.services import Services
+from app.server.connection import WHOLE
 
 _BEARER: Final = b"Bearer "
 _NEEDED = TokenScope.RESOLVE.value
@@ -531,7 +532,7 @@ class Hot:
             await self._app(scope, _replay(came, receive), send)
             return
         self.answered += 1
-        await _send(send, route, text, request_id)
+        await _send(scope, send, route, text, request_id)
         (self._singles if route is _SINGLE else self._batches).times += 1
         self._seconds.observe(monotonic() - began)
 
@@ -692,7 +693,7 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return f"{_IDS.getrandbits(64):016x}"
 
 
-async def _send(send: Send, route: APIRoute, text: str, request_id: str) -> None:
+async def _send(scope: Scope, send: Send, route: APIRoute, text: str, request_id: str) -> None:
     body = text.encode() + b"\n"
     headers = [
         (b"content-length", b"%d" % len(body)),
@@ -701,5 +702,7 @@ async def _send(send: Send, route: APIRoute, text: str, request_id: str) -> None
     ]
     if route is _SINGLE:
         headers.insert(0, (b"vary", b"Accept"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    whole = scope["state"].get(WHOLE) if "state" in scope else None
+    if whole is None or not whole(scope, headers, body):
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
