@@ -20,11 +20,14 @@ class _Check:
     ca_file: Path | None
 
 
-def relays_in_use(table: RoutingTable, cas: Mapping[str, str]) -> list[InUse]:
+def relays_in_use(
+    table: RoutingTable, retired: RoutingTable, cas: Mapping[str, str]
+) -> list[InUse]:
     """Every relay of a map, once, as the strictest rule that may use it checks it.
 
     Args:
         table: the routing.
+        retired: the maps that it no longer has, and mail may still be queued for.
         cas: the file of each CA that the operator declares.
     """
     found: dict[tuple[str, str], InUse] = {}
@@ -34,9 +37,10 @@ def relays_in_use(table: RoutingTable, cas: Mapping[str, str]) -> list[InUse]:
             for relay_map in _maps(table, rule.action):
                 for each in _relays(table, relay_map, check):
                     found[each.name] = _stricter(found.get(each.name), each)
-    for relay_map in table.maps.values():  # mail of retired rules may wait for any of them
-        for each in _relays(table, relay_map, _Check(verify=True, ca_file=None)):
-            found.setdefault(each.name, each)
+    for routing in (table, retired):  # mail of retired rules may wait for any of them
+        for relay_map in routing.maps.values():
+            for each in _relays(routing, relay_map, _Check(verify=True, ca_file=None)):
+                found.setdefault(each.name, each)
     return list(found.values())
 
 

@@ -12,8 +12,16 @@ import lmdb
 
 from app.agent.live_rows import beginning, get
 from app.render.opensmtpd import spelling
-from app.routing.live_file import LEFT, entry_row, key, left_key, left_row, read_left
-from app.routing.next_hop import MX, EntryHop
+from app.routing.live_file import (
+    LEFT,
+    entry_row,
+    key,
+    left_key,
+    left_row,
+    read_entry,
+    read_left,
+)
+from app.routing.next_hop import MX, EntryHop, ViaMap
 from app.routing.table import Table, TableKey
 
 LEAVING = b"leaving"
@@ -28,15 +36,17 @@ class LeftEntries:
     Args:
         transaction: in which they are written.
         table: the name of the table.
+        write: the number of this write.
         until: until when mail may live that is queued now, in seconds since the epoch.
 
     Attributes:
         are_any: whether there were any when it was made.
     """
 
-    def __init__(self, transaction: lmdb.Transaction, table: str, until: int) -> None:
+    def __init__(self, transaction: lmdb.Transaction, table: str, write: int, until: int) -> None:
         self._transaction = transaction
         self._begin = left_key(table, "")
+        self._write = write
         self._until = until
         self._asked = True
         self.are_any = _are_any(transaction, self._begin)
@@ -47,7 +57,7 @@ class LeftEntries:
             if self.are_any:
                 self._transaction.delete(self._begin + name)
         elif before is not None and _leads(before) and self._asked:
-            self._transaction.put(self._begin + name, left_row(self._until, before))
+            self._transaction.put(self._begin + name, left_row(self._write, self._until, before))
 
     def became_table(self, before: Table | None, now: Table) -> None:
         """Take it that the table is another one, before any of its entries is."""
@@ -114,12 +124,25 @@ def settle(
         rows: of the new revision; what is among them needs not be kept.
     """
     said = Leaving.read(transaction)
-    looked = said.looked
+    looked, maps = said.looked, said.maps | maps
     if not 0 <= now_s - looked < _LOOK_S:
-        looked = now_s
-        for where, row in list(beginning(transaction, LEFT)):
-            if read_left(row)[0] <= now_s:
-                transaction.delete(where)
-    maps = said.maps | maps if _are_any(transaction, LEFT) else frozenset()
+        looked, maps = now_s, _look(transaction, now_s)
+    elif not _are_any(transaction, LEFT):
+        maps = frozenset()
     Leaving(looked, maps).write(transaction)
     return {key("map", name) for name in maps} - rows.keys()
+
+
+def _look(transaction: lmdb.Transaction, now_s: int) -> frozenset[str]:
+    """Forget what no mail waits for any more; the maps that the rest leads to."""
+    over: list[bytes] = []
+    maps: set[str] = set()
+    for where, row in beginning(transaction, LEFT):
+        _, until, entry = read_left(row)
+        if until <= now_s:
+            over.append(where)
+        elif isinstance(hop := read_entry(entry)[0], ViaMap):
+            maps.add(hop.name)
+    for where in over:
+        transaction.delete(where)
+    return frozenset(maps)

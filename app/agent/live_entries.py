@@ -16,7 +16,7 @@ from app.routing.entries import LayeredEntries, TableEntries
 from app.routing.entries_digest import EntriesDigest
 from app.routing.errors import ControlError
 from app.routing.hop_kinds import Credentials, HopKind, Noted, RelayKind, kind_of, noted_as
-from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, read_entry
+from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, left_key, read_entry
 from app.routing.next_hop import EntryHop, ViaMap, parse_entry_hop
 from app.routing.routing_table import RoutingTable
 from app.routing.shards import Shards
@@ -45,6 +45,7 @@ def write_tables(
     routing: RoutingTable,
     kept: Collection[bytes],
     before: Mapping[str, Table],
+    write: int,
     until: int,
 ) -> None:
     """Write what differs in the entries of all tables, and what is known of each.
@@ -54,19 +55,21 @@ def write_tables(
         routing: whose tables they are.
         kept: the keys of rows that routing no longer has, and mail may still ask for.
         before: the tables that the file has.
+        write: see `LeftEntries`.
         until: see `LeftEntries`.
     """
-    for name in _tables(transaction) - routing.tables.keys():
+    has = _tables(transaction, entry_key("", "")) | _tables(transaction, left_key("", ""))
+    for name in has - routing.tables.keys():
         if key("table", name) not in kept:
             for where, _ in list(beginning(transaction, entry_key(name, ""))):
                 transaction.delete(where)
             transaction.delete(key("known", name))
             transaction.delete(key("doubts", name))
-            LeftEntries(transaction, name, until).forget()
+            LeftEntries(transaction, name, write, until).forget()
     beside = routing.credentials, mark_of(routing.credentials)
     for name, table in routing.tables.items():
         entries = routing.entries_of(name)
-        left = LeftEntries(transaction, name, until)
+        left = LeftEntries(transaction, name, write, until)
         left.became_table(before.get(name), table)
         if not _is_stored(entries, name):
             _write_all(transaction, name, entries, left)
@@ -113,15 +116,13 @@ def _write_all(
                 for where, row in wanted:
                     left.became(where[len(begin) :], None, row)
             return
-        before = list(beginning(transaction, begin))
-        gone, changed = _differences(before, wanted)
-        rows = dict(before)
-        for where in gone:
-            left.became(where[len(begin) :], rows[where], None)
+        gone, changed = _differences(list(beginning(transaction, begin)), wanted)
+        for where, row in gone:
+            left.became(where[len(begin) :], row, None)
             transaction.delete(where)
-        for where, row in changed:
-            left.became(where[len(begin) :], rows.get(where), row)
-        transaction.cursor().putmulti(changed)
+        for where, before, row in changed:
+            left.became(where[len(begin) :], before, row)
+        transaction.cursor().putmulti([(where, row) for where, _, row in changed])
 
 
 def _rows_of(begin: bytes, entries: TableEntries) -> _Sorted:
@@ -158,21 +159,25 @@ def _check_length(length: int) -> None:
         raise KeyTooLong
 
 
-def _differences(before: _Sorted, wanted: _Sorted) -> tuple[list[bytes], _Sorted]:
-    """The keys that go, and the rows that come or change, of two lists in order of their keys."""
-    gone: list[bytes] = []
-    changed: _Sorted = []
+def _differences(
+    before: _Sorted, wanted: _Sorted
+) -> tuple[_Sorted, list[tuple[bytes, bytes | None, bytes]]]:
+    """The rows that go, and those that come or change, with their old one, of two sorted lists."""
+    gone: _Sorted = []
+    changed: list[tuple[bytes, bytes | None, bytes]] = []
     old = iter(before)
     at = next(old, None)
     for where, row in wanted:
         while at is not None and at[0] < where:
-            gone.append(at[0])
+            gone.append(at)
             at = next(old, None)
-        if at != (where, row):
-            changed.append((where, row))
         if at is not None and at[0] == where:
+            if at[1] != row:
+                changed.append((where, at[1], row))
             at = next(old, None)
-    return gone + ([] if at is None else [at[0], *(each for each, _ in old)]), changed
+        else:
+            changed.append((where, None, row))
+    return gone + ([] if at is None else [at, *old]), changed
 
 
 def _find_out(entries: TableEntries, credentials: Credentials) -> None:
@@ -332,16 +337,19 @@ class StoredEntries(Mapping[str, EntryHop]):
             }
 
 
-def _tables(transaction: lmdb.Transaction) -> set[str]:
-    """The tables that have entries here, those that routing no longer has as well."""
+def _tables(transaction: lmdb.Transaction, begin: bytes) -> set[str]:
+    """The tables that have such rows here, those that routing no longer has as well.
+
+    Args:
+        transaction: in which they are read.
+        begin: the key of a row of no table and no entry.
+    """
+    kind = begin.partition(b"\0")[0] + b"\0"
     found: set[str] = set()
     cursor = transaction.cursor()
-    at = cursor.set_range(entry_key("", "")[:-1])
-    while at:
-        kind, _, rest = bytes(cursor.key()).partition(b"\0")
-        if kind != b"to":
-            break
-        name = rest.partition(b"\0")[0]
+    at = cursor.set_range(kind)
+    while at and bytes(cursor.key()).startswith(kind):
+        name = bytes(cursor.key())[len(kind) :].partition(b"\0")[0]
         found.add(name.decode())
-        at = cursor.set_range(b"to\0" + name + b"\1")
+        at = cursor.set_range(kind + name + b"\1")
     return found

@@ -43,7 +43,8 @@ from app.routing.live_file import (
 )
 from app.routing.names import IPAddress
 from app.routing.next_hop import ViaTable
-from app.routing.routing_table import RoutingTable, StateKey
+from app.routing.routing_table import EMPTY, RoutingTable, StateKey
+from app.routing.table import TableKey
 
 _Sorted = list[tuple[bytes, bytes]]
 
@@ -110,7 +111,7 @@ class LiveFile:
         self._group = group
         self._environment: lmdb.Environment | None = None
         self._known = Known()
-        self._routing: tuple[int, RoutingTable] | None = None
+        self._routing: tuple[int, RoutingTable, RoutingTable] | None = None
         """Of how many writes it is, since two threads may ask while a third writes."""
 
     def open(self) -> None:
@@ -185,25 +186,42 @@ class LiveFile:
         Raises:
             NotLive: it is none that an agent wrote.
         """
+        return self._known_routing()[1]
+
+    def retired(self) -> RoutingTable:
+        """The maps that routing no longer has, and mail may still be queued for; nothing else.
+
+        Raises:
+            NotLive: as `routing`.
+        """
+        return self._known_routing()[2]
+
+    def _known_routing(self) -> tuple[int, RoutingTable, RoutingTable]:
         meta, known = self.meta(), self._routing
         if known is None or known[0] != meta.writes:
-            found = self.structure()
-            with self.begin() as transaction:
-                retired = json.loads(get(transaction, RETIRED) or b"[]")
-                beside = found.credentials, mark_of(found.credentials)
-                entries = {
-                    name: entries_of(self.begin, transaction, name, beside) for name in found.tables
-                }
-            for kind, name in retired:
-                (found.maps if kind == "map" else found.tables).pop(name, None)
-            states = {key: each for key, each in found.states.items() if key[0] in found.maps}
-            entries = {name: each for name, each in entries.items() if name in found.tables}
-            made = RoutingTable(
-                meta.revision, found.maps, states, found.tables, entries, found.rules,
-                found.credentials,
-            )  # fmt: skip
-            known = self._routing = (meta.writes, made)
-        return known[1]
+            known = self._routing = (meta.writes, *self._read(meta.revision))
+        return known
+
+    def _read(self, revision: int) -> tuple[RoutingTable, RoutingTable]:
+        """The routing that is in force, and what was retired of it."""
+        found = self.structure()
+        with self.begin() as transaction:
+            retired = json.loads(get(transaction, RETIRED) or b"[]")
+            beside = found.credentials, mark_of(found.credentials)
+            entries = {
+                name: entries_of(self.begin, transaction, name, beside) for name in found.tables
+            }
+        for _, name in (each for each in retired if each[0] == "table"):
+            found.tables.pop(name, None)
+            entries.pop(name, None)
+        maps = {name for kind, name in retired if kind == "map" and name in found.maps}
+        apart = replace(
+            EMPTY,
+            maps={name: found.maps.pop(name) for name in maps},
+            states={key: each for key, each in found.states.items() if key[0] in maps},
+        )
+        found.states = {key: each for key, each in found.states.items() if key[0] in found.maps}
+        return found.routing(revision, entries), apart
 
     def begin(self) -> lmdb.Transaction:
         """A look at what is there now."""
@@ -273,12 +291,14 @@ class LiveFile:
                 before = _structure(transaction, Known())
                 kept = _kept(transaction, before, rows, content.names)
                 maps = _maps_of_tables(transaction, before)
-                write_tables(transaction, content.routing, kept, before.tables, content.until_s)
+                writes = meta.writes + 1
+                write_tables(
+                    transaction, content.routing, kept, before.tables, writes, content.until_s
+                )
                 kept |= left_entries.settle(transaction, content.now_s, maps, rows)
                 changed = _replace(transaction, STRUCTURE, rows, kept)
                 retired = [each.decode().split("\0") for each in kept if each[:4] in _RETIRE]
                 transaction.put(RETIRED, json.dumps(sorted(retired)).encode())
-                writes = meta.writes + 1
                 meta = replace(
                     meta,
                     history=content.history,
@@ -359,8 +379,12 @@ def _structure(transaction: lmdb.Transaction, known: Known) -> Structure:
 
 
 def _maps_of_tables(transaction: lmdb.Transaction, found: Structure) -> frozenset[str]:
-    """The maps that any table leads to."""
-    maps = (maps_of(transaction, name, table) for name, table in found.tables.items())
+    """The maps that tables lead to whose mail may wait."""
+    maps = (
+        maps_of(transaction, name, table)
+        for name, table in found.tables.items()
+        if table.key is TableKey.RECIPIENT_DOMAIN
+    )
     return frozenset(name for each in maps for name in each if name in found.maps)
 
 

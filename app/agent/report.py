@@ -84,7 +84,7 @@ class Reporter:
         used = (file.meta().writes, declared.cas)
         if used != self._used:
             self._used = used
-            self._health.use(relays_in_use(file.routing(), declared.cas))
+            self._health.use(relays_in_use(file.routing(), file.retired(), declared.cas))
         return self._health.seen()[:MAX_LISTED]
 
     async def _state(self, drifted: tuple[str, ...]) -> tuple[MtaState, str]:

@@ -6,6 +6,8 @@ smtpd itself would wait 400 s. Each envelope is tried again by its id: others ke
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from math import inf
+from typing import NamedTuple
 
 from app.agent.daemon_log import place_of
 from app.agent.last_tries import LastTries
@@ -15,7 +17,19 @@ from app.observe import event
 A_SECOND = 50
 AGAIN_S = 60.0
 """An envelope is not hurried twice within so many seconds: the other relays may be no better."""
+SOON_S = 4.0
+"""One that smtpd was trying is asked for again after so many seconds, then after twice as many."""
 _MAX_KNOWN = 100_000
+
+
+class _Pause(NamedTuple):
+    """Until when an envelope is left alone; for how long, if smtpd was trying it."""
+
+    ends: float
+    in_vain: float
+
+
+_NO_PAUSE = _Pause(-inf, 0.0)
 
 
 class Rescheduler:
@@ -41,7 +55,7 @@ class Rescheduler:
         self._clock = clock
         self._pause = pause
         self._wanted: dict[str, None] = {}
-        self._hurried: dict[str, float] = {}
+        self._hurried: dict[str, _Pause] = {}
         self._asked = asyncio.Event()
 
     def hurry(self, places: Iterable[str]) -> int:
@@ -50,7 +64,7 @@ class Rescheduler:
         found = [
             envelope
             for envelope in self._tries.unconnected(places)
-            if envelope not in self._wanted and self._hurried.get(envelope, now) <= now
+            if envelope not in self._wanted and self._hurried.get(envelope, _NO_PAUSE).ends <= now
         ]
         self._wanted.update(dict.fromkeys(found))
         if found:
@@ -79,12 +93,11 @@ class Rescheduler:
                 event("not-rescheduled", logging.WARNING, reason=str(error))
                 self._wanted.clear()
                 return
+            self._note(envelope, taken=taken)
             if taken:
-                self._note(envelope)
                 if self._tries.last(envelope) is before:  # else it has failed again already
                     self._tries.forget(envelope)
                 done += 1
-            # Else it stays known, and who hurries next asks for it again.
             await self._pause(1 / A_SECOND)
         if done:
             event("rescheduled", envelopes=done)
@@ -99,8 +112,9 @@ class Rescheduler:
         except NoAnswer as error:
             event("routes-not-resumed", logging.WARNING, reason=str(error))
 
-    def _note(self, envelope: str) -> None:
-        self._hurried.pop(envelope, None)
-        self._hurried[envelope] = self._clock() + AGAIN_S
+    def _note(self, envelope: str, *, taken: bool) -> None:
+        waited = self._hurried.pop(envelope, _NO_PAUSE).in_vain
+        in_vain = 0.0 if taken else min(2 * waited or SOON_S, AGAIN_S)
+        self._hurried[envelope] = _Pause(self._clock() + (in_vain or AGAIN_S), in_vain)
         if len(self._hurried) > _MAX_KNOWN:
             del self._hurried[next(iter(self._hurried))]

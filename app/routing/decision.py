@@ -7,14 +7,13 @@ relay gets it, at each delivery attempt.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import MappingProxyType
 
 from app.routing.credential import may_log_in
 from app.routing.envelope import Envelope
-from app.routing.names import IPAddress
+from app.routing.names import IPAddress, keys_of
 from app.routing.next_hop import MX, EntryHop, ViaMap, ViaMx, ViaTable
 from app.routing.policies import first
 from app.routing.relay_map import HashKey, Relay, RelayMap
@@ -23,7 +22,7 @@ from app.routing.resolve import DrawFor, hashed_text, usable_relays, walk
 from app.routing.route import Draw
 from app.routing.routing_table import RoutingTable, StateKey
 from app.routing.rule import Action, MailFrom, Reject, RelayAction
-from app.routing.table import Entries, TableKey, look_up_domain
+from app.routing.table import TableKey, look_up_domain
 
 HASHED_AT_ACCEPTANCE = frozenset({HashKey.SENDER, HashKey.SENDER_DOMAIN, HashKey.RECIPIENT})
 """What no MTA says any more when it asks for a relay: the relay is chosen when mail comes in."""
@@ -35,7 +34,6 @@ _LONGEST_NAME = 36
 """Of a map or a table, to stand in an action's name of 64 characters with all that follows it."""
 
 _PLAIN = RelayAction(MX)
-_NOTHING_LEFT: Mapping[str, Entries] = MappingProxyType({})
 
 Slots = Mapping[str, Mapping[str, int]]
 """By map that hashes at acceptance, then by relay: the number of the action that leads to it."""
@@ -271,18 +269,27 @@ class Asking:
     verified: bool = True
 
 
+LeftOf = Callable[[str, str], tuple[int, EntryHop] | None]
+"""By table and key, "" being its default: where that led before it went, and a number that is the
+greater the later it did."""
+
+
+def _nothing_left(_table: str, _key: str) -> None:
+    return None
+
+
 def relay_for(
     table: RoutingTable,
     asking: Asking,
     domain: str,
     down: frozenset[StateKey],
     draw: DrawFor,
-    left: Mapping[str, Entries] = _NOTHING_LEFT,
+    left: LeftOf = _nothing_left,
 ) -> RelayURL | None:
     """The relay that an envelope is handed to now; None where there is none to be handed to.
 
     Mail that was queued for an entry which is there no more, or is `mx` now, which no table can
-    answer, goes where that entry led.
+    answer, goes where the table leads without that; and where it leads nowhere, as it led last.
 
     Args:
         table: the routing as it is now, or as it was for what is no more part of it.
@@ -290,18 +297,10 @@ def relay_for(
         domain: of its recipient, canonical.
         down: relays that health says get nothing.
         draw: asked once at most, for the map that is picked from.
-        left: by table, where keys led; "" the default.
+        left: where keys led.
     """
-    hop: EntryHop | None = asking.to if isinstance(asking.to, ViaMap) else None
-    if isinstance(asking.to, ViaTable) and asking.to.name in table.tables:
-        name = asking.to.name
-        found = table.tables[name]
-        # Made anew on another key, it says nothing about mail that was queued before.
-        if found.key is TableKey.RECIPIENT_DOMAIN:
-            hop = look_up_domain(found, table.entries[name], domain)
-            if hop is None or isinstance(hop, ViaMx):
-                was = replace(found, default=left.get(name, {}).get(""))
-                hop = look_up_domain(was, left.get(name, {}), domain)
+    to = asking.to
+    hop: EntryHop | None = to if isinstance(to, ViaMap) else _led_to(table, to.name, domain, left)
     if isinstance(hop, RelayURL):
         return hop if may_log_in(table.credentials, hop, verified=asking.verified) else None
     if not isinstance(hop, ViaMap) or hop.name not in table.maps:
@@ -319,3 +318,26 @@ def relay_for(
         return first(relay_map, allowed, replace(draw(relay_map.name), key=domain)).url
     own = (relay for relay in allowed if relay.name == asking.relay)
     return next(own, first(relay_map, allowed, Draw(key=asking.relay))).url
+
+
+def _led_to(table: RoutingTable, name: str, domain: str, left: LeftOf) -> EntryHop | None:
+    """Where mail goes that was queued for a table; what is answered is what was read last."""
+    found = table.tables.get(name)
+    # Made anew on another key, it says nothing about mail that was queued before.
+    if found is None or found.key is not TableKey.RECIPIENT_DOMAIN:
+        return None
+    hop = look_up_domain(found, table.entries[name], domain)
+    if hop is not None and not isinstance(hop, ViaMx):
+        return hop
+    keys = keys_of(domain)
+    for key in keys:
+        hop = table.entries[name].get(key)
+        if hop is not None and not isinstance(hop, ViaMx):
+            return hop
+    if found.default is not None and not isinstance(found.default, ViaMx):
+        return found.default
+    were = {key: was[0] for key in (*keys, "") if (was := left(name, key)) is not None}
+    if not were:
+        return None
+    last = left(name, max(were, key=were.__getitem__))  # of several the first, the most specific
+    return None if last is None else last[1]

@@ -9,8 +9,8 @@ r"""The rows of the live file: a routing as a table program reads it, key by key
     known\0TABLE               for the agent: the digest of its entries, where they lead
     retired                    for the agent: maps and tables that routing no longer has
     leaving                    for the agent: what stands behind the rows of `left`
-    left\0TABLE\0KEY          where a key led that leads nowhere now, after the second until which
-                               mail may wait for it; the default of a table has no key
+    left\0TABLE\0KEY          where a key led before it went, the default where it is none, after
+                               the number of the write that took it, and until when mail may wait
     to\0TABLE\0KEY            where a key leads; a relay is followed by how the MTA spells it
 
 The agent writes whole revisions, each in one transaction, and nobody else writes. An entry is read
@@ -202,14 +202,15 @@ def left_key(table: str, entry: str) -> bytes:
     return key("left", table, entry)
 
 
-def left_row(until: int, row: bytes) -> bytes:
+def left_row(write: int, until: int, row: bytes) -> bytes:
     """The row of an entry that was.
 
     Args:
+        write: the number of the write that took it.
         until: seconds since the epoch.
         row: the one that it had.
     """
-    return b"%d\t%s" % (until, row)
+    return b"%d\t%d\t%s" % (write, until, row)
 
 
 def down_row(down: Iterable[StateKey]) -> bytes:
@@ -321,16 +322,17 @@ def read_entry(row: bytes) -> tuple[EntryHop, str]:
     return hop, spelt
 
 
-def read_left(row: bytes) -> tuple[int, bytes]:
-    """Until when mail may wait for an entry that was, and the row that it had.
+def read_left(row: bytes) -> tuple[int, int, bytes]:
+    """The parts of such a row; see `left_row`.
 
     Raises:
         NotLive: none is written so.
     """
-    until, tab, entry = row.partition(b"\t")
-    if not (tab and until.isdigit()):
-        raise NotLive
-    return int(until), entry
+    try:
+        write, until, entry = row.split(b"\t", 2)
+        return int(write), int(until), entry
+    except ValueError as error:
+        raise NotLive from error
 
 
 def read_down(row: bytes | None) -> frozenset[StateKey]:

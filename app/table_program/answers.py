@@ -204,7 +204,8 @@ class Relays:
             if asking is None:
                 return False
             domain = _domain(question.key)
-            url = relay_for(view.table, asking, domain, view.down, self._draw, view.left)
+            left = self._live.left
+            url = relay_for(view.table, asking, domain, view.down, self._draw, left)
             return False if url is None else self._live.spelling(url)
 
 

@@ -13,7 +13,6 @@ from app.routing.entries import LayeredEntries
 from app.routing.envelope import LOOPBACK
 from app.routing.live_file import (
     DOWN,
-    LEFT,
     MAP_BYTES,
     MAX_KEY,
     META,
@@ -33,7 +32,6 @@ from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop
 from app.routing.relay_url import RelayURL
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey
-from app.routing.table import Entries
 
 DATA = "data.mdb"
 _READS = 4096
@@ -59,7 +57,6 @@ class View:
 
     Attributes:
         own: addresses of the MTA's host.
-        left: by table, where keys led that lead nowhere now.
     """
 
     meta: Meta
@@ -67,10 +64,9 @@ class View:
     structure: Structure
     down: frozenset[StateKey]
     own: frozenset[IPAddress]
-    left: Mapping[str, Entries]
 
 
-_NOTHING = View(Meta(), EMPTY, Structure(), frozenset(), LOOPBACK, {})
+_NOTHING = View(Meta(), EMPTY, Structure(), frozenset(), LOOPBACK)
 
 
 class LiveFile:
@@ -159,8 +155,20 @@ class LiveFile:
         row = _get(self._transaction, where)
         if row is None:
             return None
-        self._entry = read_entry(read_left(row)[1] if where.startswith(LEFT) else row)
+        self._entry = read_entry(row)
         return self._entry[0]
+
+    def left(self, table: str, name: str) -> tuple[int, EntryHop] | None:
+        """Where an entry led that the view which is open has no more; see `LeftOf`."""
+        where = left_key(table, name)
+        if self._transaction is None or len(where) > MAX_KEY:
+            return None
+        row = _get(self._transaction, where)
+        if row is None:
+            return None
+        write, _, entry = read_left(row)
+        self._entry = read_entry(entry)
+        return write, self._entry[0]
 
     def entries(self, begin: bytes) -> Iterator[str]:
         """The keys of the entries in the view that is open whose rows begin so."""
@@ -235,16 +243,14 @@ class LiveFile:
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
         before = self._view
         meta = Meta.read(_get(transaction, META))
-        structure, table, left = before.structure, before.table, before.left
+        structure, table = before.structure, before.table
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):
             rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
             structure = read_structure(rows, self._known)
             # Nobody who answers counts them, and to count a million would take half a second.
             entries = {
-                name: LayeredEntries(_Entries(self, entry_key(name, "")), {}, 0)
-                for name in structure.tables
+                name: LayeredEntries(_Entries(self, name), {}, 0) for name in structure.tables
             }
-            left = {name: _Entries(self, left_key(name, "")) for name in structure.tables}
             table = structure.routing(meta.revision, entries)
             table.prepare()
         own = LOOPBACK | frozenset(meta.addresses)
@@ -253,7 +259,7 @@ class LiveFile:
             # Pages that a write took and gave back are counted, and may stand behind the end until
             # the writer has made the file longer.
             self._least = min(self._least, os.stat(self._path).st_size)  # noqa: PTH116
-        self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own, left)
+        self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own)
         if structure is not before.structure:
             gc.collect()
             gc.freeze()  # it stays: nobody has to look through it again
@@ -303,11 +309,11 @@ def _has(path: str, least: int) -> bool:
 
 
 class _Entries(Mapping[str, EntryHop]):
-    """The entries of one table, where they are: in the rows whose keys begin so."""
+    """The entries of one table, where they are."""
 
-    def __init__(self, file: LiveFile, begin: bytes) -> None:
+    def __init__(self, file: LiveFile, table: str) -> None:
         self._file = file
-        self._begin = begin
+        self._begin = entry_key(table, "")
 
     def __getitem__(self, name: str) -> EntryHop:
         hop = self.get(name)

@@ -1,14 +1,17 @@
 """What changes without a restart: the first look-up after `applied` is answered from the new revision."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import lmdb
 import pytest
 
+from app.routing.live_file import left_key, read_left
 from tests.mta.agents import table_program
 from tests.mta.agents.answers import answers
-from tests.mta.agents.machine import PORT, A, B, C, Machine
+from tests.mta.agents.machine import PORT, STATE_DIR, A, B, C, Machine
 from tests.mta.agents.wanting import keyed_table, relay_map, rule, wanted
 from tests.mta.bed.injector import Submission
 from tests.mta.bed.namespace import Namespace
@@ -208,12 +211,14 @@ def only_keyed(entries: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+_QUEUE_S = 4 * 86_400
+"""How long smtpd keeps mail unless it is told otherwise."""
 _WITHOUT_SPARE = {"maps": maps()["maps"][:1]}
 LEAVES = {
     # where an entry led, what the routing is then, and where mail goes that waited meanwhile
     "it is removed": (A.url(), only_keyed({}), "a"),
     "it becomes mx": (A.url(), only_keyed({"t.test": "mx"}), "a"),
-    "another is removed": (A.url(), only_keyed({"t.test": B.url()}), "b"),
+    "it leads elsewhere": (A.url(), only_keyed({"t.test": B.url()}), "b"),
     "it goes, and its map": ("map:spare", only_keyed({}) | _WITHOUT_SPARE, "c"),
 }
 
@@ -227,6 +232,15 @@ def test_mail_that_waits_for_an_entry_which_goes_arrives(machine: Machine, name:
     message = Submission("left", "s@sender.test", "u@t.test", PORT)
     assert {reply.stage for reply in machine.injector.send([message])} == {"accepted"}
     changed(machine, then)
+    live = machine.namespace.outside(f"{STATE_DIR}/data/data.mdb")
+    with (
+        lmdb.open(str(live), subdir=False, readonly=True, lock=False) as file,
+        file.begin() as rows,
+    ):
+        row = rows.get(left_key("keyed", "t.test"))
+    if row is not None:
+        assert read_left(row)[1] > time.time() + _QUEUE_S, "as long as mail may live"
+    assert (row is None) == (name == "it leads elsewhere")
     machine.smtpd.release()
     machine.sinks.wait_for(1)
     assert machine.sinks.counts() == {goes_to: 1}

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from app.agent.in_use import relays_in_use
 from app.agent.live_rows import beginning
 from app.routing.entries import LayeredEntries, TableEntries
 from app.routing.live_file import LEFT
 from app.routing.next_hop import EntryHop, parse_entry_hop
-from app.routing.routing_table import RoutingTable
+from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.table import Table, TableKey
 from app.table_program.answers import Relays
 from app.table_program.channel import Answer, Question
@@ -147,6 +148,33 @@ def test_the_map_that_it_led_to_stays_though_it_goes_with_it(kept: Kept, *, by_c
     assert kept.maps() == set()
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("entries", "default"), [({}, A), ({"*.test": A}, None), ({"*.test": A}, "mx")]
+)
+def test_an_entry_of_mx_hides_nothing_from_mail_that_waits(
+    kept: Kept, entries: dict[str, str], default: str | None, *, by_changes: bool
+):
+    kept.write(entries, routed(default), by_changes=False)
+    kept.write(entries | {DOMAIN: "mx"}, routed(default), by_changes=by_changes)
+    assert kept.goes_to() == A
+    kept.write({DOMAIN: "mx"}, routed("mx"), by_changes=by_changes)
+    assert kept.goes_to() == A
+
+
+@both_ways
+@pytest.mark.parametrize("before", [({}, B), ({"*.test": B}, None)])
+def test_what_went_last_counts(
+    kept: Kept, before: tuple[dict[str, str], str | None], *, by_changes: bool
+):
+    entries, default = before
+    kept.write(entries | {DOMAIN: A}, routed(default), by_changes=False)
+    kept.write(entries, routed(default), by_changes=by_changes)
+    assert kept.goes_to() == B
+    kept.write({}, by_changes=by_changes)
+    assert kept.goes_to() == B, "where its mail has gone since"
+
+
 def test_what_no_mail_can_wait_for_is_forgotten(kept: Kept):
     kept.write({DOMAIN: "map:pool", "other.test": A}, by_changes=False)
     without = replace(routed(), maps={})
@@ -160,6 +188,45 @@ def test_what_no_mail_can_wait_for_is_forgotten(kept: Kept):
     kept.now_s += asking.LIVES_S
     kept.write({"more.test": A}, without, by_changes=True)
     assert (kept.left(), kept.maps()) == (0, set())
+
+
+def test_a_map_goes_with_the_last_entry_that_led_there(kept: Kept):
+    """Though others go every day."""
+    kept.write({DOMAIN: "map:pool", "d0.test": A}, by_changes=False)
+    without = replace(routed(), maps={})
+    for day in range(12):
+        kept.write({f"d{day}.test": A}, without, by_changes=True)
+        kept.now_s += _DAY
+    assert kept.goes_to() is False
+    assert kept.left() > 0
+    assert kept.maps() == set()
+
+
+def test_a_map_that_routing_has_is_no_retired_one(kept: Kept):
+    kept.write({DOMAIN: "map:pool", "other.test": A}, by_changes=False)
+    kept.write({"other.test": A}, by_changes=True)
+    assert set(kept.routing().maps) == {"pool"}
+    kept.write({}, replace(routed(), maps={}), by_changes=True)
+    assert (set(kept.routing().maps), kept.maps()) == (set(), {"pool"})
+    kept.write({}, by_changes=True)
+    assert set(kept.routing().maps) == {"pool"}
+
+
+def test_relays_of_a_map_that_mail_waits_for_are_looked_at(kept: Kept, tmp_path: Path):
+    kept.write({DOMAIN: "map:pool"}, by_changes=False)
+    kept.write({}, replace(routed(), maps={}), by_changes=True)
+    with asking.writer(tmp_path) as file:
+        used = relays_in_use(file.routing(), file.retired(), {})
+    assert [(each.relay_map, str(each.url), each.active) for each in used] == [("pool", A, True)]
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_table_that_nobody_asks_leaves_nothing(kept: Kept, tmp_path: Path, *, is_emptied: bool):
+    kept.write({DOMAIN: A}, by_changes=False)
+    kept.write({} if is_emptied else {"other.test": A}, by_changes=True)
+    assert kept.left() == 1
+    asking.write(tmp_path, asking.content(EMPTY, 9))
+    assert kept.left() == 0
 
 
 def test_nothing_is_kept_where_mail_was_decided_for_when_it_came(kept: Kept):

@@ -47,7 +47,7 @@ class Kept:
     def write(self, entries: TableEntries, credentials: Credentials = GIVEN) -> None:
         routing = replace(self.routing, entries={"t": entries}, credentials=credentials)
         with self.file._open.begin(write=True) as transaction:
-            write_tables(transaction, routing, (), {}, 0)
+            write_tables(transaction, routing, (), {}, 1, 0)
 
     def read(self, credentials: Credentials = GIVEN) -> TableEntries:
         beside = credentials, mark_of(credentials)

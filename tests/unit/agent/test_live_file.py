@@ -183,7 +183,7 @@ def test_next_hops_that_are_equal_are_kept_as_they_are_spelt(tmp_path: Path):
     routing = RoutingTable(tables={"t": table}, entries={"t": TableEntries(hops)})
     with lmdb.open(str(tmp_path)) as file:
         with file.begin(write=True) as transaction:
-            write_tables(transaction, routing, (), {}, 0)
+            write_tables(transaction, routing, (), {}, 1, 0)
         with file.begin() as transaction:
             kept = entries_of(file.begin, transaction, "t", ({}, ""))
         assert {key: str(hop) for key, hop in kept.items()} == {

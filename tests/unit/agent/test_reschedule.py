@@ -6,7 +6,7 @@ import pytest
 
 from app.agent.daemon_log import Waits
 from app.agent.last_tries import LastTries, is_queued
-from app.agent.reschedule import A_SECOND, AGAIN_S, Rescheduler
+from app.agent.reschedule import A_SECOND, AGAIN_S, SOON_S, Rescheduler
 from app.agent.smtpctl import DisabledRoute, NoAnswer, RelayLoad, Smtpctl
 
 pytestmark = [pytest.mark.io, pytest.mark.anyio]
@@ -120,21 +120,40 @@ async def test_one_that_fails_again_is_not_hurried_again_at_once(
 
 
 async def test_one_that_smtpd_was_still_trying_is_asked_for_again(
-    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, caplog: pytest.LogCaptureFixture
+    smtpd: Smtpd,
+    tries: LastTries,
+    rescheduler: Rescheduler,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
 ):
     """smtpd logs that an envelope failed before its scheduler can be asked to try it again."""
     tries.note(waits(1))
-    taken = smtpd.script
-    smtpd.answer(f"{taken}; echo '0 envelope scheduled'")
+    smtpd.answer(f"{smtpd.script}; echo '0 envelope scheduled'")
     rescheduler.hurry([A])
     with caplog.at_level("INFO"):
         await rescheduler.work_off()
     assert "rescheduled" not in caplog.text
-    smtpd.answer(f"{taken}; echo '1 envelope scheduled'")
+    smtpd.answer(f"{smtpd.script}; echo '1 envelope scheduled'")
+    clock.now += SOON_S
     assert rescheduler.hurry([A]) == 1
     await rescheduler.work_off()
     assert smtpd.asked == [f"schedule {1:016x}"] * 2
     assert len(tries) == 0
+
+
+async def test_one_that_smtpd_goes_on_trying_is_asked_for_ever_more_seldom(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
+):
+    """There may be thousands of them, and each costs a process."""
+    tries.note(waits(1))
+    smtpd.answer(f"{smtpd.script}; echo '0 envelope scheduled'")
+    began, times = clock.now, []
+    while clock.now < began + 200:
+        if rescheduler.hurry([A]):
+            times.append(round(clock.now - began))
+            await rescheduler.work_off()
+        clock.now += 1
+    assert times == [0, 4, 12, 28, 60, 120, 180]
 
 
 async def test_one_that_has_left_is_not_asked_for(
