@@ -51,6 +51,8 @@ def ordinary_addresses(texts: Sequence[str]) -> Addresses | None:
         return None
     lower = lines.lower()
     folded = texts if lower == lines else lower.split("\n")[:-1]
+    if lower.count("@") == len(texts):  # no null sender: to cut all at once takes less
+        return Addresses(texts, folded, lower.replace("@", "\n").split("\n")[1::2])
     return Addresses(texts, folded, behind("@", folded))
 
 

@@ -155,6 +155,8 @@ class _Heads:
                 self._addresses[text] = bucket[0]
             else:
                 self._domains[text] = bucket[0]
+        for each in (self._addresses, self._domains, self._wild):
+            _with_hashes(each)
         self._least = min((parent.count(".") for parent in self._wild), default=0)
 
     def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
@@ -169,6 +171,18 @@ class _Heads:
             for _ in range(self._least, most):
                 parents = behind(".", parents)
                 yield list(map(self._wild.get, parents))
+
+
+def _with_hashes(rows: dict[str, Filed]) -> None:
+    """Have a dict keep the hashes of its keys beside them.
+
+    One that has only ever had texts for keys does not: whatever key stands where another one is
+    looked for is fetched from memory to be told from it. Where most is not found, that is most of
+    the time that a look-up takes.
+    """
+    other: dict[object, Filed] = rows  # type: ignore[assignment]
+    other[None] = _NO_RULE
+    del other[None]
 
 
 _Finder = Callable[[Envelope, list[Bucket]], None]
