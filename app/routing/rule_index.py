@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from math import inf
 from operator import attrgetter, itemgetter
+from typing import cast
 
 from app.routing.addresses import Addresses, behind
 from app.routing.conditions import TEXT_CONDITIONS, AnyCondition, Clients, Recipients, Senders
@@ -145,9 +146,7 @@ class _Heads:
     __slots__ = ("_addresses", "_domains", "_least", "_wild")
 
     def __init__(self, buckets: Mapping[str, Bucket]) -> None:
-        self._addresses: dict[str, Filed] = {}
-        self._domains: dict[str, Filed] = {}
-        self._wild: dict[str, Filed] = {}
+        self._addresses, self._domains, self._wild = _rows(), _rows(), _rows()
         for text, bucket in buckets.items():
             if text[:2] == "*.":
                 self._wild[text[2:]] = bucket[0]
@@ -155,8 +154,6 @@ class _Heads:
                 self._addresses[text] = bucket[0]
             else:
                 self._domains[text] = bucket[0]
-        for each in (self._addresses, self._domains, self._wild):
-            _with_hashes(each)
         self._least = min((parent.count(".") for parent in self._wild), default=0)
 
     def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
@@ -173,16 +170,16 @@ class _Heads:
                 yield list(map(self._wild.get, parents))
 
 
-def _with_hashes(rows: dict[str, Filed]) -> None:
-    """Have a dict keep the hashes of its keys beside them.
+def _rows() -> dict[str, Filed]:
+    """An empty dict that will keep the hashes of its keys beside them.
 
     One that has only ever had texts for keys does not: whatever key stands where another one is
     looked for is fetched from memory to be told from it. Where most is not found, that is most of
     the time that a look-up takes.
     """
-    other: dict[object, Filed] = rows  # type: ignore[assignment]
-    other[None] = _NO_RULE
-    del other[None]
+    rows: dict[object, Filed] = {None: _NO_RULE}
+    del rows[None]
+    return cast(dict[str, Filed], rows)
 
 
 _Finder = Callable[[Envelope, list[Bucket]], None]

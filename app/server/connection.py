@@ -7,17 +7,19 @@ hold and how long it may take, the gate of the API says.
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakMethod
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.api.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD = 1 << 16
-"""Octets of a request line and its headers; a chunk that the kernel hands over may exceed it."""
+"""Octets of a request line and its headers, or between two parts of a body; a chunk that the kernel
+hands over may exceed it."""
 
 
 WHOLE = "relaymap.whole"
-"""By which a request's state has `Connection.send_whole`."""
+"""By which a request's state has a weak reference to `Connection.send_whole`."""
 
 _TOO_LONG = "the head of the request is too long"
 
@@ -34,11 +36,14 @@ class Connection(HttpToolsProtocol):
     head_limit_s = 20.0
     stall_limit_s = 60.0
     _since: float | None = None
-    """When the head began that is not whole yet."""
+    """When the head began that is not whole yet, or what comes after an answer."""
     _begun: object = None
-    """What uvicorn has of it; None for the first one on the connection."""
+    """What uvicorn has of that request; None for the first one on the connection."""
     _octets = 0
-    """Of it; those are not counted that came behind what else was in the same."""
+    """That came of it, or of another part of a request that is no body; less those that came behind
+    something else."""
+    _fed = False
+    """Whether the newest octets held some of a body."""
     _look: asyncio.TimerHandle | None = None
     """When that is looked at next: one timer for many heads, as most are whole at once."""
     _stalled: asyncio.TimerHandle | None = None
@@ -46,8 +51,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, WHOLE: self.send_whole}
-        self._wait_for_head(None)
+        # Each would keep itself alive else, and one that is open while the heap is frozen for ever.
+        self.app_state = {**self.app_state, WHOLE: WeakMethod(self.send_whole)}
+        self._wait_for(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -69,20 +75,39 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless the head has no end."""
+        """Read on, unless what comes has no end and is no body."""
+        self._fed = False
         super().data_received(data)
         scope, cycle = self.scope, cast(RequestResponseCycle | None, self.cycle)
-        if cycle is not None and cycle.scope is scope:
-            self._since = None  # of the newest request the head is whole
-            if cycle.response_complete:
-                # Blank lines, or a body that nobody wants: uvicorn waits no more for what follows.
-                self._wait_for_head(scope)
-        elif cycle is not None and scope is not self._begun:
-            self._wait_for_head(scope)
-        elif not self.transport.is_closing():
+        if cycle is None:
+            pass  # the first head, which began with the connection
+        elif cycle.scope is scope and not cycle.response_complete:
+            self._since = None
+            if self._fed or not cycle.more_body:
+                self._octets = 0
+                return
+        elif self._begun is not scope or self._since is None:
+            # A head that is not whole; or blank lines, or a body that nobody wants: uvicorn waits
+            # no more for what follows.
+            self._wait_for(scope)
+            return
+        elif self._fed:
+            return
+        if not self.transport.is_closing():
             self._octets += len(data)
             if self._octets > MAX_HEAD:
                 self.send_400_response(_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is nothing to anybody, and there may be any number of them."""
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        if cycle is None or cycle.scope is not self.scope:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._fed = True
+        super().on_body(body)
 
     def send_whole(
         self, scope: Mapping[str, Any], headers: Sequence[tuple[bytes, bytes]], body: bytes
@@ -112,7 +137,18 @@ class Connection(HttpToolsProtocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, as every other error is answered, and close."""
+        """Answer what is no request, as every other error is answered, and close.
+
+        Where a request before it still waits for its own answer, nothing may stand in that place.
+        """
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        if (
+            cycle is not None
+            and not cycle.response_complete
+            and (cycle.response_started or cycle.scope is not self.scope)
+        ):
+            self.transport.close()
+            return
         detail = msg if msg == _TOO_LONG else "this is no HTTP request that can be read"
         body = Problem(400, "bad-request", detail).body()
         head = (
@@ -122,7 +158,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
 
-    def _wait_for_head(self, begun: object) -> None:
+    def _wait_for(self, begun: object) -> None:
         self._begun, self._octets = begun, 0
         self._since = self.loop.time()
         if self._look is None:

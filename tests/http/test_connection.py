@@ -1,10 +1,13 @@
 """What somebody without a token, or without HTTP, can have of the server: a problem, and an end."""
 
 import asyncio
+import gc
 import json
 import socket
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from weakref import finalize
 
 import pytest
 import uvicorn
@@ -26,9 +29,15 @@ async def answer(scope: object, receive: object, send: object) -> None:
     if path == "/endless":
         await endless(receive, send)
         return
+    if path == "/never":
+        while (await receive())["type"] != "http.disconnect":  # type: ignore[operator]
+            pass
+        return
+    if path == "/late":
+        await ASKED.wait()
     if path != "/":
         sized = [(b"x-request-id", b"1"), (b"content-length", b"4")]
-        whole = scope["state"][WHOLE]  # type: ignore[index]
+        whole = scope["state"][WHOLE]()  # type: ignore[index]
         if path == "/whole" and whole(scope, sized, b"body"):
             WHOLES.append(path)
             return
@@ -54,20 +63,30 @@ async def endless(receive: object, send: object) -> None:
 
 
 ENDED = asyncio.Event()
+ASKED = asyncio.Event()
 WHOLES: list[str] = []
 """Answers that were sent as a whole."""
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+def connections() -> list[Connection]:
+    """Every connection there was."""
+    return []
+
+
+@pytest.fixture
+async def port(connections: list[Connection]) -> AsyncIterator[int]:
     config = uvicorn.Config(answer, http=Quick, log_config=None, timeout_keep_alive=1)
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"now")]
     loop = asyncio.get_running_loop()
-    made = await loop.create_server(
-        lambda: Quick(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-    )
+
+    def connection() -> Connection:
+        connections.append(Quick(config=config, server_state=state, app_state={}))
+        return connections[-1]
+
+    made = await loop.create_server(connection, "127.0.0.1", 0)
     async with made:
         yield made.sockets[0].getsockname()[1]
 
@@ -193,13 +212,79 @@ async def test_a_connection_is_kept_no_longer_after_a_whole_answer(port: int) ->
     writer.close()
 
 
-async def test_who_goes_on_with_blank_lines_is_not_waited_for(port: int) -> None:
+UNWANTED = {
+    "blank lines": (request("/parts"), b"\r\n"),
+    "a body that nobody wants": (
+        b"PUT /parts HTTP/1.1\r\nContent-Length: 1000\r\n\r\n",
+        b"x",
+    ),
+    "trailers": (
+        b"PUT /parts HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X-A: b\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNWANTED)
+async def test_who_goes_on_with_what_nobody_wants_is_not_waited_for(port: int, what: str) -> None:
+    asked, more = UNWANTED[what]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write(asked)
     await reader.readuntil(b"body")
-    writer.write(b"\r\n")
-    assert await asyncio.wait_for(reader.read(), 20) == b""
+    left = asyncio.ensure_future(reader.read())
+    async with asyncio.timeout(20):
+        while not left.done():
+            writer.write(more)
+            await asyncio.sleep(0.1)
     writer.close()
+
+
+@pytest.mark.parametrize("path", ["/parts", "/never"])
+async def test_trailers_are_not_kept_and_have_an_end(
+    port: int, path: str, connections: list[Connection]
+) -> None:
+    """Of an answered request, and of one that waits for its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"PUT {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    writer.write(head + b"0\r\n")
+    sent, line = 0, b"X-A: " + b"a" * 1000 + b"\r\n"
+    with suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            while not reader.at_eof() and not writer.is_closing():
+                writer.write(line)
+                await writer.drain()
+                sent += len(line)
+                await asyncio.sleep(0)
+    assert sent < 100 * MAX_HEAD
+    assert len(connections[-1].headers) == 1
+    writer.close()
+
+
+async def test_a_head_without_end_takes_no_answer_from_the_one_before(port: int) -> None:
+    ASKED.clear()
+    found = asyncio.ensure_future(
+        said(port, request("/late"), b"GET / HTTP/1.1\r\n", b"X-Long: ", *[b"a" * 65536] * 3)
+    )
+    assert b" 400 " not in await asyncio.wait_for(found, 20)
+    ASKED.set()
+
+
+async def test_a_connection_that_is_closed_is_no_more(
+    port: int, connections: list[Connection]
+) -> None:
+    """Without the help of the garbage collection, which leaves out what a frozen heap has."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request("/whole"))
+    await reader.readuntil(b"body")
+    ended = asyncio.Event()
+    finalize(connections[-1], ended.set)
+    gc.disable()
+    try:
+        connections.clear()
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 20)
+    finally:
+        gc.enable()
 
 
 async def test_who_does_not_read_is_cut_off(port: int) -> None:

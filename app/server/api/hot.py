@@ -702,7 +702,8 @@ async def _send(scope: Scope, send: Send, route: APIRoute, text: str, request_id
     ]
     if route is _SINGLE:
         headers.insert(0, (b"vary", b"Accept"))
-    whole = scope["state"].get(WHOLE) if "state" in scope else None
-    if whole is None or not whole(scope, headers, body):
+    weakly = scope["state"].get(WHOLE) if "state" in scope else None
+    whole = weakly and weakly()
+    if not whole or not whole(scope, headers, body):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
