@@ -34,8 +34,8 @@ def relays_in_use(
     for rule in table.ordered:
         if isinstance(rule.action, RelayAction):
             check = _Check(rule.action.tls_verify, _file(rule.action, cas))
-            for relay_map in _maps(table, rule.action):
-                for each in _relays(table, relay_map, check):
+            for routing, relay_map in _maps(table, retired, rule.action):
+                for each in _relays(routing, relay_map, check):
                     found[each.name] = _stricter(found.get(each.name), each)
     for routing in (table, retired):  # mail of retired rules may wait for any of them
         for relay_map in routing.maps.values():
@@ -49,21 +49,25 @@ def _file(action: RelayAction, cas: Mapping[str, str]) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _maps(table: RoutingTable, action: RelayAction) -> Iterator[RelayMap]:
+def _maps(
+    table: RoutingTable, retired: RoutingTable, action: RelayAction
+) -> Iterator[tuple[RoutingTable, RelayMap]]:
+    """The maps that mail of an action may go through, each with the routing that has it."""
     via = action.via
     if isinstance(via, ViaTable):
         found = table.tables[via.name]
         if found.key is TableKey.RECIPIENT_DOMAIN:
-            # Its entries are not looked through: it may lead to any map.
-            yield from table.maps.values()
+            # Its entries are not looked through: it may lead to any map, and may have led there.
+            for routing in (table, retired):
+                yield from ((routing, relay_map) for relay_map in routing.maps.values())
             return
         named: tuple[EntryHop | None, ...] = (
             *(kind for kind in table.entries_of(via.name).kinds if isinstance(kind, ViaMap)),
             found.default,
         )
-        yield from (table.maps[hop.name] for hop in named if isinstance(hop, ViaMap))
+        yield from ((table, table.maps[hop.name]) for hop in named if isinstance(hop, ViaMap))
     elif isinstance(via, ViaMap):
-        yield table.maps[via.name]
+        yield table, table.maps[via.name]
 
 
 def _relays(table: RoutingTable, relay_map: RelayMap, check: _Check) -> Iterator[InUse]:

@@ -14,6 +14,7 @@ from app.agent.live_rows import beginning, get
 from app.render.opensmtpd import spelling
 from app.routing.live_file import (
     LEFT,
+    NotLive,
     entry_row,
     key,
     left_key,
@@ -138,10 +139,14 @@ def _look(transaction: lmdb.Transaction, now_s: int) -> frozenset[str]:
     over: list[bytes] = []
     maps: set[str] = set()
     for where, row in beginning(transaction, LEFT):
-        _, until, entry = read_left(row)
+        try:
+            _, until, entry = read_left(row)
+            hop = read_entry(entry)[0]
+        except NotLive:  # nobody can be answered from it
+            until, hop = now_s, None
         if until <= now_s:
             over.append(where)
-        elif isinstance(hop := read_entry(entry)[0], ViaMap):
+        elif isinstance(hop, ViaMap):
             maps.add(hop.name)
     for where in over:
         transaction.delete(where)

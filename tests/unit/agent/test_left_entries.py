@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from app.agent.in_use import relays_in_use
 from app.agent.live_rows import beginning
 from app.routing.entries import LayeredEntries, TableEntries
-from app.routing.live_file import LEFT
+from app.routing.live_file import LEFT, left_key
 from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.routing.routing_table import EMPTY, RoutingTable
+from app.routing.rule import RelayAction
 from app.routing.table import Table, TableKey
 from app.table_program.answers import Relays
 from app.table_program.channel import Answer, Question
@@ -218,6 +220,38 @@ def test_relays_of_a_map_that_mail_waits_for_are_looked_at(kept: Kept, tmp_path:
     with asking.writer(tmp_path) as file:
         used = relays_in_use(file.routing(), file.retired(), {})
     assert [(each.relay_map, str(each.url), each.active) for each in used] == [("pool", A, True)]
+
+
+def test_they_are_looked_at_as_the_rule_says_whose_mail_waits(kept: Kept, tmp_path: Path):
+    """A relay with a certificate of its own would be down else."""
+    whole = routing(
+        {
+            "maps": {"pool": {"policy": "failover", "relays": ["smtps://relay.test"]}},
+            "tables": {"t": {"key": "recipient-domain"}},
+            "rules": [{"match": {}, "action": "table:t"}],
+        }
+    )
+    (rule,) = whole.rules.values()
+    assert isinstance(rule.action, RelayAction)
+    own = {rule.name: replace(rule, action=replace(rule.action, ca="own"))}
+    kept.write({DOMAIN: "map:pool"}, replace(whole, rules=own), by_changes=False)
+    found = []
+    for maps in (whole.maps, {}):
+        entries = {DOMAIN: "map:pool"} if maps else {}
+        kept.write(entries, replace(whole, rules=own, maps=maps), by_changes=True)
+        with asking.writer(tmp_path) as file:
+            found.append(relays_in_use(file.routing(), file.retired(), {"own": "/etc/own.pem"}))
+    assert found[0] == found[1]
+    assert [each.ca_file for each in found[1]] == [Path("/etc/own.pem")]
+
+
+def test_a_row_that_says_nothing_keeps_nobody_from_writing(kept: Kept, tmp_path: Path):
+    kept.write({DOMAIN: A}, by_changes=False)
+    with lmdb.open(str(tmp_path / "data")) as there, there.begin(write=True) as transaction:
+        transaction.put(left_key("t", "odd.test"), b"1\tsmtp://192.0.2.1:25")
+    kept.now_s += _DAY
+    kept.write({}, by_changes=True)
+    assert (kept.left(), kept.goes_to()) == (1, A)
 
 
 @pytest.mark.parametrize("is_emptied", [False, True])
