@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import lmdb
 
-from app.agent.live_rows import beginning, get
 from app.render.opensmtpd import spelling
 from app.routing.live_file import (
     LEFT,
@@ -22,6 +21,7 @@ from app.routing.live_file import (
     read_entry,
     read_left,
 )
+from app.routing.live_rows import beginning, get
 from app.routing.next_hop import MX, EntryHop, ViaMap
 from app.routing.table import Table, TableKey
 

@@ -10,13 +10,13 @@ import lmdb
 
 from app import garbage
 from app.agent.left_entries import LeftEntries
-from app.agent.live_rows import beginning, get
 from app.render.opensmtpd import spelling
 from app.routing.entries import LayeredEntries, TableEntries
 from app.routing.entries_digest import EntriesDigest
 from app.routing.errors import ControlError
 from app.routing.hop_kinds import Credentials, HopKind, Noted, RelayKind, kind_of, noted_as
 from app.routing.live_file import MAX_KEY, NotLive, entry_key, entry_row, key, left_key, read_entry
+from app.routing.live_rows import beginning, get
 from app.routing.next_hop import EntryHop, ViaMap, parse_entry_hop
 from app.routing.routing_table import RoutingTable
 from app.routing.shards import Shards

@@ -20,7 +20,6 @@ import lmdb
 
 from app.agent import durable, left_entries
 from app.agent.live_entries import entries_of, maps_of, mark_of, write_tables
-from app.agent.live_rows import beginning, get
 from app.observe import event
 from app.render.opensmtpd import spelling
 from app.routing.decision import Fixed, Slots
@@ -41,6 +40,7 @@ from app.routing.live_file import (
     read_structure,
     structure_rows,
 )
+from app.routing.live_rows import beginning, get
 from app.routing.names import IPAddress
 from app.routing.next_hop import ViaTable
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey

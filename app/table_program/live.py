@@ -28,6 +28,7 @@ from app.routing.live_file import (
     read_left,
     read_structure,
 )
+from app.routing.live_rows import beginning, get
 from app.routing.names import IPAddress
 from app.routing.next_hop import EntryHop
 from app.routing.relay_url import RelayURL
@@ -152,7 +153,7 @@ class LiveFile:
         if self._transaction is None or len(where) > MAX_KEY:
             return None
         self._mapped += _MAPPED
-        row = _get(self._transaction, where)
+        row = get(self._transaction, where)
         if row is None:
             return None
         self._entry = read_entry(row)
@@ -163,7 +164,7 @@ class LiveFile:
         where = left_key(table, name)
         if self._transaction is None or len(where) > MAX_KEY:
             return None
-        row = _get(self._transaction, where)
+        row = get(self._transaction, where)
         if row is None:
             return None
         write, _, entry = read_left(row)
@@ -173,7 +174,7 @@ class LiveFile:
     def entries(self, begin: bytes) -> Iterator[str]:
         """The keys of the entries in the view that is open whose rows begin so."""
         if self._transaction is not None:
-            for where, _ in _beginning(self._transaction, begin):
+            for where, _ in beginning(self._transaction, begin):
                 yield where[len(begin) :].decode()
 
     # --- the file ------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class LiveFile:
                     self.trouble = _CUT_OFF
                     return False
                 with environment.begin() as transaction:
-                    meta = Meta.read(_get(transaction, META))
+                    meta = Meta.read(get(transaction, META))
             if meta.writes < self._view.meta.writes:
                 self.trouble = "the live file was replaced by an older one"
                 return False
@@ -242,10 +243,10 @@ class LiveFile:
 
     def _take(self, environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
         before = self._view
-        meta = Meta.read(_get(transaction, META))
+        meta = Meta.read(get(transaction, META))
         structure, table = before.structure, before.table
         if (meta.structure, meta.history) != (before.meta.structure, before.meta.history):
-            rows = (pair for begin in STRUCTURE for pair in _beginning(transaction, begin))
+            rows = (pair for begin in STRUCTURE for pair in beginning(transaction, begin))
             structure = read_structure(rows, self._known)
             # Nobody who answers counts them, and to count a million would take half a second.
             entries = {
@@ -259,7 +260,7 @@ class LiveFile:
             # Pages that a write took and gave back are counted, and may stand behind the end until
             # the writer has made the file longer.
             self._least = min(self._least, os.stat(self._path).st_size)  # noqa: PTH116
-        self._view = View(meta, table, structure, read_down(_get(transaction, DOWN)), own)
+        self._view = View(meta, table, structure, read_down(get(transaction, DOWN)), own)
         if structure is not before.structure:
             gc.collect()
             gc.freeze()  # it stays: nobody has to look through it again
@@ -331,17 +332,3 @@ class _Entries(Mapping[str, EntryHop]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _beginning(transaction: lmdb.Transaction, begin: bytes) -> Iterator[tuple[bytes, bytes]]:
-    cursor = transaction.cursor()
-    if cursor.set_range(begin):
-        for where, row in cursor:
-            if not bytes(where).startswith(begin):
-                return
-            yield bytes(where), bytes(row)
-
-
-def _get(transaction: lmdb.Transaction, where: bytes) -> bytes | None:
-    row = transaction.get(where)
-    return None if row is None else bytes(row)

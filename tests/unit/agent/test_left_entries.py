@@ -7,9 +7,9 @@ import lmdb
 import pytest
 
 from app.agent.in_use import relays_in_use
-from app.agent.live_rows import beginning
 from app.routing.entries import LayeredEntries, TableEntries
 from app.routing.live_file import LEFT, left_key
+from app.routing.live_rows import beginning
 from app.routing.next_hop import EntryHop, parse_entry_hop
 from app.routing.routing_table import EMPTY, RoutingTable
 from app.routing.rule import RelayAction
