@@ -6,16 +6,19 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from app import __version__
 from app.server.edit import Editor
-from app.server.storage import StorageAway, StorageDamaged
+from app.server.storage import StorageAway, StorageBusy, StorageDamaged
 from app.server.store import migrate
+from app.server.store.engines import WAIT_MS
+from app.server.store.opening import open_database
 from app.server.store.refusals import (
     DatabaseNewer,
     DatabaseRefused,
@@ -111,6 +114,26 @@ async def test_two_that_start_at_once_make_one_database(database: Database) -> N
         await store.close()
     assert len(set(heads)) == 1
     assert [name for name, _ in modes(database.folder) if "key" in name] == ["sealing.key"]
+
+
+@pytest.mark.parametrize("is_let_go", [True, False])
+def test_a_start_waits_longer_than_a_statement_for_who_holds_the_file(
+    tmp_path: Path, *, is_let_go: bool
+) -> None:
+    """As who starts beside us does while he makes the schema on a slow disk."""
+    url, key_file = make_url(f"sqlite:///{tmp_path}/relaymap.db"), tmp_path / "sealing.key"
+    holder = sqlite3.connect(tmp_path / "relaymap.db", check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    later = Timer(2 * WAIT_MS / 1000, holder.rollback)
+    if is_let_go:
+        later.start()
+        opened = open_database(url, key_file)
+        opened.close()
+        later.join()
+    else:
+        with pytest.raises(StorageBusy):
+            open_database(url, key_file, wait_s=0)
+    holder.close()
 
 
 async def test_a_start_among_writers_finds_nothing_torn(database: Database) -> None:

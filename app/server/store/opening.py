@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Error as SQLiteError
+from time import monotonic, sleep
 
 from psycopg import Error as PostgreSQLError
 from sqlalchemy import URL, Connection, Engine, inspect, text
@@ -13,11 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import __version__
-from app.server.storage import StorageDamaged
+from app.server.storage import StorageBusy, StorageDamaged
 from app.server.store import engines, heads, journal
 from app.server.store.migrate import SCRIPTS, migrate, one_at_a_time
 from app.server.store.refusals import DatabaseRefused
 from app.server.store.sealing import Seal, make_key, read_key
+
+WAIT_S = 20.0
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,16 @@ class Opened:
         self.readers.dispose()
 
 
-def open_database(url: URL, key_file: Path, scripts: Path = SCRIPTS) -> Opened:
+def open_database(
+    url: URL, key_file: Path, scripts: Path = SCRIPTS, *, wait_s: float = WAIT_S
+) -> Opened:
     """The database of a URL, made where there is none, and the key with it.
+
+    Args:
+        url: of the database.
+        key_file: where the key is, or is made.
+        scripts: the migrations.
+        wait_s: for so long it is tried while another process holds the database, in seconds.
 
     Raises:
         DatabaseRefused: the key is missing, another one or readable to others; or the database
@@ -51,6 +63,19 @@ def open_database(url: URL, key_file: Path, scripts: Path = SCRIPTS) -> Opened:
         StorageDamaged: it is no database, or a torn one.
         StorageTrouble: it cannot be reached now.
     """
+    ends = monotonic() + wait_s
+    while True:
+        try:
+            return _open(url, key_file, scripts)
+        except StorageBusy:
+            # Who starts beside us may make the whole schema: that takes longer than a statement
+            # waits, and some locks SQLite does not wait for at all.
+            if monotonic() > ends:
+                raise
+            sleep(_PAUSE_S)
+
+
+def _open(url: URL, key_file: Path, scripts: Path) -> Opened:
     file = engines.sqlite_path(url)
     if file is not None:
         _make_private(file)
