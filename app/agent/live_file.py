@@ -46,13 +46,9 @@ from app.routing.next_hop import ViaTable
 from app.routing.routing_table import EMPTY, RoutingTable, StateKey
 from app.routing.table import TableKey
 
-_Sorted = list[tuple[bytes, bytes]]
-
 RETIRED = b"retired"
 """The row of maps and tables that routing no longer has."""
 _RETIRE = {b"map\0", b"table\0"[:4]}
-_MOST_HOPS = 20_000
-"""Different next hops of a table that are counted here; with more they are found anew."""
 _DIRECTORY_MODE = 0o750
 _ROOM_MODE = 0o770
 _DATA_MODE = 0o640
