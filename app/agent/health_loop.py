@@ -18,7 +18,7 @@ from app.agent.draining import Draining
 from app.agent.health import Health, InUse, Pace, Target, target_of
 from app.agent.last_tries import LastTries
 from app.agent.probe import CannotProbe, Found, Prober
-from app.agent.reschedule import Rescheduler
+from app.agent.reschedule import AT_MOST_S, Rescheduler
 from app.agent.smtpctl import NoAnswer, Smtpctl
 from app.observe import event, failure
 from app.routing.errors import ControlError
@@ -39,14 +39,15 @@ class Rhythm:
         sweep_s: between two looks for mail that waits for a relay that is down.
         again_s: until the program is told again, if it could not be.
         news_s: between two words to those who want to know that a relay has turned.
-        late_s: after a relay is back, for so long mail may still fail that had met it before.
+        late_s: after a relay is back, for so long mail may still fail that had met it before, or
+            be left alone since it was hurried elsewhere.
     """
 
     measure_s: float = 15.0
     sweep_s: float = 5.0
     again_s: float = 5.0
     news_s: float = 2.0
-    late_s: float = 60.0
+    late_s: float = 2 * AT_MOST_S
 
 
 class HealthLoop:
@@ -249,9 +250,7 @@ class HealthLoop:
         for relay in filter(None, map(self._health.relay, sorted(before - down))):
             event("relay-up", relay_map=relay.relay_map, relay=relay.relay)
             self._back[relay.name] = time.monotonic()
-            places = self._health.places(relay)
-            await self._rescheduler.resume(places)
-            self._rescheduler.hurry(places)
+            await self._rescheduler.resume(self._health.places(relay))
 
     # --- mail --------------------------------------------------------------------------------
 
@@ -271,7 +270,7 @@ class HealthLoop:
         }
         for relay in filter(None, map(self._health.relay, tuple(self._back))):
             places = self._health.places(relay)
-            if self._rescheduler.hurry(places):
+            if self._rescheduler.is_due(places):
                 await self._rescheduler.resume(places)
 
     def _sweep(self) -> None:

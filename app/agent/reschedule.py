@@ -15,21 +15,21 @@ from app.agent.smtpctl import NoAnswer, Smtpctl
 from app.observe import event
 
 A_SECOND = 50
-AGAIN_S = 60.0
-"""An envelope is not hurried twice within so many seconds: the other relays may be no better."""
 SOON_S = 4.0
-"""One that smtpd was trying is asked for again after so many seconds, then after twice as many."""
+"""An envelope is left alone for so long once it was hurried, and each time for twice as long."""
+AT_MOST_S = 60.0
+"""But for no longer: the other relays may be no better, or smtpd was trying it that moment."""
 _MAX_KNOWN = 100_000
 
 
 class _Pause(NamedTuple):
-    """Until when an envelope is left alone; for how long, if smtpd was trying it."""
+    """Until when an envelope is left alone, and for how long."""
 
     ends: float
-    in_vain: float
+    seconds: float
 
 
-_NO_PAUSE = _Pause(-inf, 0.0)
+_NO_PAUSE = _Pause(-inf, SOON_S / 2)
 
 
 class Rescheduler:
@@ -60,16 +60,31 @@ class Rescheduler:
 
     def hurry(self, places: Iterable[str]) -> int:
         """Have the envelopes tried that met nobody at these places; how many they are."""
-        now = self._clock()
-        found = [
-            envelope
-            for envelope in self._tries.unconnected(places)
-            if envelope not in self._wanted and self._hurried.get(envelope, _NO_PAUSE).ends <= now
-        ]
+        found = self._due(places)
         self._wanted.update(dict.fromkeys(found))
         if found:
             self._asked.set()
         return len(found)
+
+    async def resume(self, places: Iterable[str]) -> None:
+        """Let smtpd use its ways to these places again, which it may be keeping off an hour.
+
+        Only then are the envelopes tried that met nobody there: on a way that is off they fail.
+        """
+        places = [*places]
+        wanted = {place_of(place) for place in places}
+        try:
+            for route in await self._smtpctl.disabled_routes():
+                if route.address in wanted:
+                    await self._smtpctl.resume(route)
+        except NoAnswer as error:
+            event("routes-not-resumed", logging.WARNING, reason=str(error))
+            return
+        self.hurry(places)
+
+    def is_due(self, places: Iterable[str]) -> bool:
+        """Whether `hurry` would find any."""
+        return bool(self._due(places))
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -93,7 +108,7 @@ class Rescheduler:
                 event("not-rescheduled", logging.WARNING, reason=str(error))
                 self._wanted.clear()
                 return
-            self._note(envelope, taken=taken)
+            self._put_off(envelope)
             if taken:
                 if self._tries.last(envelope) is before:  # else it has failed again already
                     self._tries.forget(envelope)
@@ -102,19 +117,17 @@ class Rescheduler:
         if done:
             event("rescheduled", envelopes=done)
 
-    async def resume(self, places: Iterable[str]) -> None:
-        """Let smtpd use its ways to these addresses again, which it may be keeping off an hour."""
-        wanted = {place_of(place) for place in places}
-        try:
-            for route in await self._smtpctl.disabled_routes():
-                if route.address in wanted:
-                    await self._smtpctl.resume(route)
-        except NoAnswer as error:
-            event("routes-not-resumed", logging.WARNING, reason=str(error))
+    def _due(self, places: Iterable[str]) -> list[str]:
+        now = self._clock()
+        return [
+            envelope
+            for envelope in self._tries.unconnected(places)
+            if envelope not in self._wanted and self._hurried.get(envelope, _NO_PAUSE).ends <= now
+        ]
 
-    def _note(self, envelope: str, *, taken: bool) -> None:
-        waited = self._hurried.pop(envelope, _NO_PAUSE).in_vain
-        in_vain = 0.0 if taken else min(2 * waited or SOON_S, AGAIN_S)
-        self._hurried[envelope] = _Pause(self._clock() + (in_vain or AGAIN_S), in_vain)
+    def _put_off(self, envelope: str) -> None:
+        before = self._hurried.pop(envelope, _NO_PAUSE)
+        seconds = min(2 * before.seconds, AT_MOST_S)
+        self._hurried[envelope] = _Pause(self._clock() + seconds, seconds)
         if len(self._hurried) > _MAX_KNOWN:
             del self._hurried[next(iter(self._hurried))]

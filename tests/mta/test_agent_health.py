@@ -145,6 +145,7 @@ def test_a_relay_that_is_back_gets_its_mail_at_once(machine: Machine):
     machine.smtpd.wait_for_queue(0)
     assert machine.states() == {"a": "up"}
     assert "per admin request" in machine.smtpd.log()
+    assert machine.smtpd.log().count('result="TempFail"') == 5  # none tried while the way was off
 
 
 def test_what_a_relay_still_has_to_do_is_known_until_it_is_quiet(machine: Machine):

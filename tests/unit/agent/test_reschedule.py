@@ -1,12 +1,13 @@
 """Which envelopes are hurried on, how fast, and what is asked of smtpctl for it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from app.agent.daemon_log import Waits
 from app.agent.last_tries import LastTries, is_queued
-from app.agent.reschedule import A_SECOND, AGAIN_S, SOON_S, Rescheduler
+from app.agent.reschedule import A_SECOND, SOON_S, Rescheduler
 from app.agent.smtpctl import DisabledRoute, NoAnswer, RelayLoad, Smtpctl
 
 pytestmark = [pytest.mark.io, pytest.mark.anyio]
@@ -105,18 +106,11 @@ async def test_no_more_than_so_many_a_second(
     assert clock.now - began == pytest.approx(1.0)
 
 
-async def test_one_that_fails_again_is_not_hurried_again_at_once(
+async def test_one_that_goes_on_failing_is_hurried_ever_more_seldom(
     smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
 ):
     """Else a message that finds only relays that are down would run in a circle."""
-    tries.note(waits(1))
-    for _ in range(3):
-        rescheduler.hurry([A])
-        await rescheduler.work_off()
-        tries.note(waits(1))
-    assert len(smtpd.asked) == 1
-    clock.now += AGAIN_S
-    assert rescheduler.hurry([A]) == 1
+    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 120, 180]
 
 
 async def test_one_that_smtpd_was_still_trying_is_asked_for_again(
@@ -145,15 +139,20 @@ async def test_one_that_smtpd_goes_on_trying_is_asked_for_ever_more_seldom(
     smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
 ):
     """There may be thousands of them, and each costs a process."""
-    tries.note(waits(1))
     smtpd.answer(f"{smtpd.script}; echo '0 envelope scheduled'")
+    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 120, 180]
+
+
+async def times_hurried(tries: LastTries, rescheduler: Rescheduler, clock: Clock) -> list[int]:
+    """When one that fails whenever it is tried is hurried within 200 s."""
     began, times = clock.now, []
     while clock.now < began + 200:
+        tries.note(waits(1))
         if rescheduler.hurry([A]):
             times.append(round(clock.now - began))
             await rescheduler.work_off()
         clock.now += 1
-    assert times == [0, 4, 12, 28, 60, 120, 180]
+    return times
 
 
 async def test_one_that_has_left_is_not_asked_for(
@@ -193,6 +192,34 @@ async def test_only_routes_that_are_off_and_lead_there_are_resumed(
     ]
     await rescheduler.resume([A, "a.test"])
     assert smtpd.asked[1:] == ["show routes", "resume route 1", "resume route 4"]
+
+
+async def test_nothing_is_tried_before_its_way_is_on_again(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    """On a way that is off it would fail, and wait for smtpd's own time."""
+    tries.note(waits(1))
+    assert (rescheduler.is_due([A]), rescheduler.is_due([B])) == (True, False)
+    working = asyncio.create_task(rescheduler.run())
+    await rescheduler.resume([A])
+    async with asyncio.timeout(60):
+        while len(tries):  # noqa: ASYNC110  it is no event
+            await asyncio.sleep(0)
+    working.cancel()
+    assert smtpd.asked[-3:] == ["resume route 1", "resume route 4", f"schedule {1:016x}"]
+    assert not rescheduler.is_due([A])
+
+
+async def test_nothing_is_tried_if_nobody_knows_whether_its_way_is_on(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    tries.note(waits(1))
+    smtpd.answer("exit 1")
+    await rescheduler.resume([A])
+    smtpd.answer(smtpd.script)
+    await rescheduler.work_off()
+    assert smtpd.asked == []
+    assert rescheduler.is_due([A])
 
 
 async def test_loads_are_read(smtpd: Smtpd):
