@@ -1,6 +1,8 @@
 """A real systemd as the first process of a container inside a namespace, with our units in it."""
 
+import contextlib
 import os
+import re
 import shutil
 import signal
 import time
@@ -18,6 +20,7 @@ _NOTHING = "[Unit]\nDefaultDependencies=no\n"
 # Every unit that ours lean on, without what they would start on a whole machine.
 _BARE = ("sysinit.target", "basic.target", "shutdown.target", "network.target", "bed.target")
 _LOG = f"{WORKSPACE}/systemd.log"
+_PRIVATE = re.compile(r"systemd-private-[^/ ]+")
 
 # A control group of its own, so that systemd takes this one for the root of all.
 _ENTER = """
@@ -52,43 +55,39 @@ class UnitFailed(Exception):
 
 @dataclass(slots=True)
 class Systemd:
-    """The container; `units` are texts by file name, drop-ins among them."""
+    """The container."""
 
     namespace: Namespace
     entering: Inside
     group: str
-    units: frozenset[str]
-    others: frozenset[Path]
 
     @classmethod
     def open(cls, namespace: Namespace, units: Mapping[str, str]) -> Self:
-        """Start systemd, with nothing running but itself."""
+        """Start systemd with these units, texts by file name, and nothing running but itself."""
         for name, text in [*((name, _NOTHING) for name in _BARE), *units.items()]:
             path = namespace.outside(f"{UNITS}/{name}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
-        names = frozenset(name.partition(".d/")[0] for name in units)
-        others = frozenset(_private_tmp(names))
         group = f"bed-{os.getpid()}-{time.monotonic_ns()}"
         with namespace.outside(_LOG).open("ab") as log:
             argv = ["sh", "-c", _ENTER, "sh", group]
             entering = namespace.popen(argv, stdout=log, stderr=log)
-        systemd = cls(namespace, entering, group, names, others)
+        systemd = cls(namespace, entering, group)
         systemd.until(lambda: systemd.ctl("is-active", "bed.target") == "active")
         return systemd
 
     def close(self) -> None:
         """End it and all that it started, and remove what it made outside the container."""
+        own = [*self._private_tmp()]
         self.entering.send(signal.SIGKILL)  # unshare(1) waits through any other
         self.entering.wait()
         limit = time.monotonic() + _LIMIT_S
-        for top in ("systemd", "unified", "."):
-            root = Path("/sys/fs/cgroup", top, self.group)
+        for root in self._groups():
             for path in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
                 _remove_group(path, limit)
             if root.is_dir():
                 _remove_group(root, limit)
-        for path in frozenset(_private_tmp(self.units)) - self.others:
+        for path in own:
             shutil.rmtree(path)
 
     def ctl(self, *words: str) -> str:
@@ -141,12 +140,26 @@ class Systemd:
                 return seen_as[-2]
         return None
 
-
-def _private_tmp(units: frozenset[str]) -> Iterator[Path]:
-    """The directories that PrivateTmp= of these units made: the container shares them with us."""
-    for unit in units:
+    def _private_tmp(self) -> Iterator[Path]:
+        """What PrivateTmp= made for units that run: /tmp is the same one in every container."""
+        pids = {
+            pid
+            for root in self._groups()
+            for group in (root, *root.rglob("*"))
+            if (group / "cgroup.procs").exists()
+            for pid in (group / "cgroup.procs").read_text("ascii").split()
+        }
+        names: set[str] = set()
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # over by now
+                names.update(_PRIVATE.findall(Path(f"/proc/{pid}/mountinfo").read_text("utf-8")))
         for top in ("/tmp", "/var/tmp"):
-            yield from Path(top).glob(f"systemd-private-*-{unit}-*")
+            yield from (path for path in (Path(top, name) for name in names) if path.is_dir())
+
+    def _groups(self) -> list[Path]:
+        """The control groups of this container, of either version."""
+        tops = ("systemd", "unified", ".")
+        return [Path("/sys/fs/cgroup", top, self.group) for top in tops]
 
 
 def _remove_group(path: Path, limit: float) -> None:
