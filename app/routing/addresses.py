@@ -14,46 +14,49 @@ DOMAIN = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}+"
 """An ordinary address is these two with '@' between, where no two dots and no dot and '@' stand
 together and no dot ends it."""
 _ORDINARY = re.compile(rf"(?:(?:{LOCAL}@{DOMAIN})?\n)*+")
-_MISPLACED = re.compile(r"\.[.@\n]")
+MISPLACED = re.compile(r"\.[.@\n\"]")
 _REST = itemgetter(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Mail addresses of the ordinary form, in columns; "" is the null sender.
+    """Mail addresses of the ordinary form, in columns; the null sender is "" in both.
 
     Attributes:
-        written: as they were given.
-        folded: in lower case.
-        domains: of each its domain, in lower case; "" of the null sender.
+        locals: what stands before the '@', as it was given.
+        domains: what stands behind it, in lower case.
     """
 
-    written: Sequence[str]
-    folded: Sequence[str]
+    locals: Sequence[str]
     domains: Sequence[str]
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self.domains)
 
     def part(self, start: int, end: int) -> "Addresses":
         """Some of them, as of a slice."""
-        parts = (column[start:end] for column in (self.written, self.folded, self.domains))
-        return Addresses(*parts)
+        return Addresses(self.locals[start:end], self.domains[start:end])
 
     def spelling(self, number: int) -> str:
         """See `MailAddress.spelling`."""
-        written = self.written[number]
-        return f"{written[: written.find('@')]}@{self.domains[number]}" if written else ""
+        domain = self.domains[number]
+        return f"{self.locals[number]}@{domain}" if domain else ""
+
+    def folded(self) -> list[str]:
+        """Each in lower case; "" for the null sender."""
+        both = zip(self.locals, self.domains, strict=True)
+        return [f"{local.lower()}@{domain}" if domain else "" for local, domain in both]
 
 
 def ordinary_addresses(texts: Sequence[str]) -> Addresses | None:
     """All of these addresses; None where one of them is not of that form, or no address."""
     lines = "\n".join((*texts, ""))
-    is_ordinary = _ORDINARY.fullmatch(lines) and not _MISPLACED.search(lines)
+    is_ordinary = _ORDINARY.fullmatch(lines) and not MISPLACED.search(lines)
     if not is_ordinary or lines.count("\n") != len(texts):
         return None
-    lower = lines.lower()
-    folded = texts if lower == lines else lower.split("\n")[:-1]
-    if lower.count("@") == len(texts):  # no null sender: to cut all at once takes less
-        return Addresses(texts, folded, lower.replace("@", "\n").split("\n")[1::2])
-    return Addresses(texts, folded, behind("@", folded))
+    locals_ = [text.partition("@")[0] for text in texts]
+    return Addresses(locals_, behind("@", lines.lower().split("\n")[:-1]))
 
 
 def behind(mark: str, texts: Iterable[str]) -> list[str]:

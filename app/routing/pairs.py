@@ -35,7 +35,7 @@ class Pairs:
 
     def __len__(self) -> int:
         """How many they are."""
-        return len(self.recipients.written)
+        return len(self.recipients)
 
     def part(self, start: int, end: int) -> "Pairs":
         """Some of them, as of a slice."""
@@ -45,7 +45,7 @@ class Pairs:
 
     def envelope(self, number: int) -> Envelope:
         """One of them."""
-        sender, recipient = self.senders.written[number], self.recipients.written[number]
+        sender, recipient = self.senders.spelling(number), self.recipients.spelling(number)
         return Envelope(parse_mail_address(sender), parse_mail_address(recipient))
 
     def domains(self, key: TableKey) -> Sequence[str] | None:

@@ -122,7 +122,7 @@ class RuleIndex:
         """
         if not self._heads:  # not everybody who files rules asks this
             self._heads = tuple(map(_Heads, self._by_address))
-        found, least = [self._head] * len(recipients.folded), self._head[0]
+        found, least = [self._head] * len(recipients), self._head[0]
         for heads, addresses in zip(self._heads, (senders, recipients), strict=True):
             for column in heads.columns(addresses):
                 # All in one call, in which a processor waits for the memory of several at once.
@@ -159,7 +159,7 @@ class _Heads:
     def columns(self, addresses: Addresses) -> Iterator[list[Filed | None]]:
         """What each of many addresses finds under one of its keys; together, under all of them."""
         if self._addresses:
-            yield list(map(self._addresses.get, [text or "<>" for text in addresses.folded]))
+            yield list(map(self._addresses.get, [text or "<>" for text in addresses.folded()]))
         if self._domains:
             yield list(map(self._domains.get, addresses.domains))
         if self._wild:

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message
 
+from app.routing.envelope import parse_mail_address
 from app.server.api import asking
 from app.server.api.app import create_app, served
 from app.server.api.gate import MAX_BODY
-from app.server.api.hot import Hot
+from app.server.api.hot import Hot, pairs_of
 from app.server.api.services import Services
 from app.server.main import open_services
 from app.settings import ServerSettings
@@ -238,7 +239,8 @@ QUESTIONS = st.one_of(
 def spelt(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
     """JSON in one of its spellings, or what is nearly JSON."""
     ascii_only, indent = draw(st.booleans()), draw(st.sampled_from([None, None, 1]))
-    text = json.dumps(draw(values), ensure_ascii=ascii_only, indent=indent)
+    marks = draw(st.sampled_from([(",", ":"), (", ", ": "), ("\t,", " : ")]))
+    text = json.dumps(draw(values), ensure_ascii=ascii_only, indent=indent, separators=marks)
     octets = text.encode("utf-8", "surrogatepass")
     return draw(
         st.sampled_from(
@@ -333,6 +335,66 @@ def test_what_was_spelt_is_bounded(both: Both, monkeypatch: pytest.MonkeyPatch) 
 def test_lines_are_answered_alike(both: Both, lines: Sequence[bytes], query: str, cut: int) -> None:
     body = b"\n".join(lines)
     agree(both, BATCH + query, [body[:cut], body[cut:]], {"content-type": "application/x-ndjson"})
+
+
+ORDINARY_ADDRESSES = st.from_regex(
+    r"[A-Za-z0-9_+=-]{1,3}(\.[A-Za-z0-9=]{1,3}){0,2}@[A-Za-z0-9_]{1,3}(\.[a-zA-Z-]{1,3}){0,2}",
+    fullmatch=True,
+)
+SPELT_BY = [(",", ":"), (", ", ": "), (",", ": ")]
+SLIPS = [*'"@.,{}[] \t\n\\-', *"\xa0\x85\x0b\xe9"]
+
+
+@st.composite
+def nearly_of_the_form(draw: st.DrawFn) -> tuple[bytes, bool]:
+    """A body as most clients spell it, and whether something was put into it or taken out."""
+    names = draw(st.permutations(["sender", "recipient"]))
+    each = st.tuples(ORDINARY_ADDRESSES, ORDINARY_ADDRESSES)
+    told = draw(st.lists(each, min_size=1, max_size=4))
+    asked = [dict(zip(names, texts, strict=True)) for texts in told]
+    text = json.dumps({"envelopes": asked}, separators=draw(st.sampled_from(SPELT_BY)))
+    place, slip = draw(st.integers(0, len(text))), draw(st.sampled_from(SLIPS))
+    how = draw(st.sampled_from(["as it is", "put in", "taken out", "twice", "turned"]))
+    if how == "put in":
+        text = text[:place] + slip + text[place:]
+    elif how == "taken out":
+        text = text[:place] + text[place + 1 :]
+    elif how == "twice":
+        text = text[: place + 9] + text[place:]
+    elif how == "turned":
+        text = text[:place] + text[place:].replace("sender", "recipient")
+    return text.encode("latin-1"), how != "as it is"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(nearly_of_the_form())
+def test_what_is_taken_without_reading_json_is_what_json_says(given: tuple[bytes, bool]) -> None:
+    body, has_slipped = given
+    pairs = pairs_of(body)
+    if pairs is None:
+        assert has_slipped
+        return
+    ((name, told),) = json.loads(body, object_pairs_hook=list)
+    assert name == "envelopes"
+    envelopes = [pairs.envelope(number) for number in range(len(pairs))]
+    assert [
+        sorted((member, parse_mail_address(text)) for member, text in members) for members in told
+    ] == [[("recipient", each.recipient), ("sender", each.sender)] for each in envelopes]
+
+
+@pytest.mark.parametrize("behind", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\0", b"]", b"{}"])
+def test_what_json_has_not_at_its_end_is_not_taken(behind: bytes) -> None:
+    body = b'{"envelopes":[{"recipient":"joe@else.example","sender":"ann@turns.example"}]}'
+    assert pairs_of(body + b" \r\n\t") is not None
+    assert pairs_of(body + behind) is None
+
+
+def test_too_many_are_refused_alike(both: Both) -> None:
+    asked = [{"sender": "ann@turns.example", "recipient": f"joe@d{n}.test"} for n in range(1001)]
+    for count, status in ((1000, 200), (1001, 422)):
+        body = json.dumps({"envelopes": asked[:count]}, separators=(",", ":")).encode()
+        assert (pairs_of(body) is not None) == (status == 200)
+        assert agree(both, BATCH, [body], {"content-type": "application/json"})[0] == status
 
 
 GOOD = b'{"recipient":"joe@else.example","sender":"ann@turns.example"}'

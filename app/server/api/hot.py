@@ -7,6 +7,7 @@ same octets.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observe import REQUEST_ID, Count
+from app.routing.addresses import DOMAIN, LOCAL, MISPLACED, Addresses
 from app.routing.conditions import parse_tag
 from app.routing.envelope import (
     Envelope,
@@ -113,19 +115,6 @@ class Asks(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tag: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Pair(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The question of most batches: who sends to whom."""
-
-    recipient: str
-    sender: str
-
-
-class AsksPairs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A batch of nothing else."""
-
-    envelopes: list[Pair]
-
-
 class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A batch of them."""
 
@@ -134,7 +123,6 @@ class AsksMany(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _read_one: Callable[[bytes], Asks] = msgspec.json.Decoder(Asks).decode
 _read_many: Callable[[bytes], AsksMany] = msgspec.json.Decoder(AsksMany).decode
-_read_pairs: Callable[[bytes], AsksPairs] = msgspec.json.Decoder(AsksPairs).decode
 
 
 def one_of(body: bytes) -> Asks | None:
@@ -157,15 +145,44 @@ def many_of(body: bytes) -> list[Asks] | None:
     return asked if _is_plain(body, 2 + sum(map(_quotes, asked))) else None
 
 
+def _form(first: str, second: str) -> re.Pattern[str]:
+    """A batch as most clients spell it: of ordinary addresses, in two members always in one order."""
+    text = f'"{LOCAL}@{DOMAIN}"'
+    each = rf'\{{"{first}": ?{text}, ?"{second}": ?{text}\}}'
+    return re.compile(rf'\{{"envelopes": ?\[{each}(?:, ?{each})*+\]\}}[ \t\r\n]*+')
+
+
+_SENDER_FIRST, _RECIPIENT_FIRST = _form("sender", "recipient"), _form("recipient", "sender")
+_FIRST = slice(15, 28)
+"""Where a body of that form has the name of its first member."""
+
+
 def pairs_of(body: bytes) -> Pairs | None:
-    """The envelopes that a body spells, if each is of two ordinary addresses and nothing else."""
-    try:
-        asked = _read_pairs(body).envelopes
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    """The envelopes of a body of the form that most have, which need not be read as JSON."""
+    text = body.decode("latin-1")
+    recipient_first = "recipient" in text[_FIRST]
+    form = _RECIPIENT_FIRST if recipient_first else _SENDER_FIRST
+    if not form.fullmatch(text) or MISPLACED.search(text):
         return None
-    if not 0 < len(asked) <= MAX_QUESTIONS or not _is_plain(body, 2 + 8 * len(asked)):
+    # Cut at each quote and '@', every question is ten texts.
+    lower = text.lower()
+    cut = lower.replace("@", '"').split('"')
+    written = cut if lower == text else text.replace("@", '"').split('"')
+    one, other = Addresses(written[5::10], cut[6::10]), Addresses(written[10::10], cut[11::10])
+    if len(one) > MAX_QUESTIONS:
         return None
-    return Pairs.of([each.sender for each in asked], [each.recipient for each in asked])
+    return Pairs(other, one) if recipient_first else Pairs(one, other)
+
+
+def _pairs_among(asked: Sequence[Asks]) -> Pairs | None:
+    """The same of questions that were read, if they ask about nothing else."""
+    absent = msgspec.UNSET
+    if any(each.client is not absent or each.tag is not absent for each in asked):
+        return None
+    if any(each.auth_user is not absent or each.helo is not absent for each in asked):
+        return None
+    senders = ["" if each.sender is absent else each.sender for each in asked]
+    return Pairs.of(senders, [each.recipient for each in asked])
 
 
 def _is_plain(body: bytes, quotes: int) -> bool:
@@ -590,14 +607,16 @@ class Hot:
     ) -> Iterator[Sequence[str | None]] | None:
         """The answers to a batch, in parts, when they are asked for; None where it is not plain."""
         quick, pairs = self._quick, pairs_of(body)
-        if pairs is not None:
-            starts = range(0, len(pairs), _AT_ONCE)
-            parts = (pairs.part(start, start + _AT_ONCE) for start in starts)
-            return chain.from_iterable(quick.answers(table, part, fields) for part in parts)
-        asked = many_of(body)
-        if asked is None:
-            return None
-        return ((quick.answer(table, asks, fields),) for asks in asked)
+        if pairs is None:
+            asked = many_of(body)
+            if asked is None:
+                return None
+            pairs = _pairs_among(asked)
+            if pairs is None:
+                return ((quick.answer(table, asks, fields),) for asks in asked)
+        starts = range(0, len(pairs), _AT_ONCE)
+        parts = (pairs.part(start, start + _AT_ONCE) for start in starts)
+        return chain.from_iterable(quick.answers(table, part, fields) for part in parts)
 
     async def _complete(
         self, found: list[str | None], asked: Sequence[Asks], table: RoutingTable, fields: Fields
