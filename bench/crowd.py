@@ -4,6 +4,8 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
+CONNECTIONS = 16
+"""How many ask a server at once, where the figure does not say otherwise."""
 _LENGTH = b"content-length: "
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from bench import exim
-from bench.crowd import Crowd, post
+from bench.crowd import CONNECTIONS, Crowd, post
 from bench.large import ENTRIES, HOPS, batches, fill, key, questions
 from bench.postmap import Postmap, children_s, fetched
 from bench.rounds import Figure, Limit, interleave
 from bench.servers import Server, relaymap
 
 _ASKED, _BATCH = 20_000, 100
-_CONNECTIONS = 2
+_FEW = 2
 _BRIEF = "brief answers"
 
 
@@ -32,12 +32,13 @@ def measure() -> Figure:
         ours = stack.enter_context(relaymap(state_dir))
         asked = questions(_ASKED)
         bodies = batches(asked, _BATCH)
-        costs = Costs()
+        costs, in_short = Costs(), "/v1/resolve/batch?fields=brief"
         runs = {
-            _BRIEF: _asked(ours, "/v1/resolve/batch?fields=brief", bodies, costs),
+            _BRIEF: _asked(ours, in_short, bodies, costs),
+            f"{_BRIEF}, {_FEW} connections": _asked(ours, in_short, bodies, Costs(), _FEW),
             "whole answers": _asked(ours, "/v1/resolve/batch", bodies, Costs()),
         }
-        name = f"{_BATCH} distinct envelopes a request"
+        name = f"{_BATCH} distinct envelopes a request, {CONNECTIONS} connections"
         postmap = fetched(folder)
         if postmap is None:
             figure = interleave(name, "resolutions a second", runs)
@@ -82,11 +83,17 @@ def _write(source: Path, *, addresses: bool) -> None:
     source.write_text("".join(f"{name} {hop}\n" for name, hop in pairs), "ascii")
 
 
-def _asked(server: Server, path: str, bodies: Sequence[bytes], costs: Costs) -> Callable[[], float]:
+def _asked(
+    server: Server,
+    path: str,
+    bodies: Sequence[bytes],
+    costs: Costs,
+    connections: int = CONNECTIONS,
+) -> Callable[[], float]:
     requests = [post(path, body, server.token) for body in bodies]
 
     def run() -> float:
-        with Crowd(server.port, _CONNECTIONS) as crowd:
+        with Crowd(server.port, connections) as crowd:
             server_s, client_s, started = server.cpu_s(), process_time(), perf_counter()
             crowd.ask(requests)
             took = perf_counter() - started

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.crowd import Crowd, get, post
+from bench.crowd import CONNECTIONS, Crowd, get, post
 from bench.haproxy import haproxy
 from bench.large import ENTRIES, HOPS, RULES, key, questions
 from bench.large import fill as fill_large
@@ -22,7 +22,6 @@ from bench.servers import Server, apart, bare, idiomatic, relaymap
 from bench.unpacked import NotFetched
 
 _REQUESTS = 4_000
-_CONNECTIONS = 16
 _OURS, _IDIOMATIC, _BARE = "POST /v1/resolve", "idiomatic FastAPI", "bare ASGI POST"
 
 
@@ -60,7 +59,7 @@ def measure() -> Figure:
 
 def _cost(server: Server, requests: Sequence[bytes]) -> Callable[[], float]:
     def run() -> float:
-        with Crowd(server.port, _CONNECTIONS) as crowd:
+        with Crowd(server.port, CONNECTIONS) as crowd:
             before = server.cpu_s()
             crowd.ask(requests)
             return (server.cpu_s() - before) / len(requests) * 1e6
