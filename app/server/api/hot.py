@@ -146,7 +146,7 @@ def many_of(body: bytes) -> list[Asks] | None:
 
 
 def _form(first: str, second: str) -> re.Pattern[str]:
-    """A batch as most clients spell it: of ordinary addresses, in two members always in one order."""
+    """A batch as most clients spell it: of ordinary addresses, the two always in one order."""
     text = f'"{LOCAL}@{DOMAIN}"'
     each = rf'\{{"{first}": ?{text}, ?"{second}": ?{text}\}}'
     return re.compile(rf'\{{"envelopes": ?\[{each}(?:, ?{each})*+\]\}}[ \t\r\n]*+')
