@@ -166,6 +166,11 @@ class Health:
         watched = self._watched.get(target_of(relay))
         return frozenset() if watched is None else watched.places
 
+    def is_up(self, relay: InUse) -> bool:
+        """Whether the last looks at it found it well."""
+        watched = self._watched.get(target_of(relay))
+        return watched is not None and watched.state is RelayHealth.UP and not watched.failures
+
     def at(self, place: str) -> list[InUse]:
         """Those whose host or address this is."""
         return [relay for target in self._at.get(place, ()) for relay in self._of[target]]

@@ -18,7 +18,7 @@ from app.agent.draining import Draining
 from app.agent.health import Health, InUse, Pace, Target, target_of
 from app.agent.last_tries import LastTries
 from app.agent.probe import CannotProbe, Found, Prober
-from app.agent.reschedule import AT_MOST_S, Rescheduler
+from app.agent.reschedule import Rescheduler
 from app.agent.smtpctl import NoAnswer, Smtpctl
 from app.observe import event, failure
 from app.routing.errors import ControlError
@@ -36,18 +36,15 @@ class Rhythm:
 
     Attributes:
         measure_s: between two looks at what smtpd has in hand.
-        sweep_s: between two looks for mail that waits for a relay that is down.
+        sweep_s: between two looks for mail that waits and need not.
         again_s: until the program is told again, if it could not be.
         news_s: between two words to those who want to know that a relay has turned.
-        late_s: after a relay is back, for so long mail may still fail that had met it before, or
-            be left alone since it was hurried elsewhere.
     """
 
     measure_s: float = 15.0
     sweep_s: float = 5.0
     again_s: float = 5.0
     news_s: float = 2.0
-    late_s: float = 2 * AT_MOST_S
 
 
 class HealthLoop:
@@ -92,8 +89,6 @@ class HealthLoop:
         self._rescheduler = Rescheduler(smtpctl, self._tries, clock=time.monotonic)
         self._draining = Draining(self._health, self._tries, epoch=time.time)
         self._told: frozenset[tuple[str, str]] = frozenset()
-        self._back: dict[tuple[str, str], float] = {}
-        """Relays that were down of late, with when they came back."""
         self._usable: set[str] = set()
         """Maps with a relay that the program picks."""
         self._to_look = asyncio.Event()
@@ -125,15 +120,15 @@ class HealthLoop:
             self._health.failed(told)
             self._to_look.set()
         elif isinstance(told, Delivered):
-            self._tries.forget(told.envelope)
+            self._forget(told.envelope)
             self._health.delivered(told)
             self._to_look.set()
         elif isinstance(told, Bounced):
-            self._tries.forget(told.envelope)
+            self._forget(told.envelope)
         elif isinstance(told, Waits):
             self._tries.note(told)
-            if any(self._is_better_elsewhere(relay) for relay in self._health.at(told.place)):
-                self._rescheduler.hurry([told.place])
+            if told.unconnected and self._is_better_elsewhere(told.place):
+                self._rescheduler.hurry([told.envelope])
 
     async def check(self, relay_map: str, relay: str, login: Login | None) -> Found:
         """Look at a relay now, because somebody asked; what is found counts as any look.
@@ -242,49 +237,63 @@ class HealthLoop:
 
     async def _act(self, down: frozenset[tuple[str, str]]) -> None:
         """What follows for mail, now that the program does not pick again what is down."""
-        before, self._told = self._told, down
+        before = self._told
+        back = [relay for name in sorted(before - down) if (relay := self._health.relay(name))]
+        places = {place for relay in back for place in self._health.places(relay)}
+        if places:
+            # First of all: from here on mail is sent there that now waits elsewhere.
+            await self._rescheduler.resume(places)
+        self._told = down
         self._see_better()
         for relay_map, name in sorted(down - before):
             event("relay-down", logging.WARNING, relay_map=relay_map, relay=name)
-        self._sweep()
-        for relay in filter(None, map(self._health.relay, sorted(before - down))):
+        for relay in back:
             event("relay-up", relay_map=relay.relay_map, relay=relay.relay)
-            self._back[relay.name] = time.monotonic()
-            await self._rescheduler.resume(self._health.places(relay))
+        met_them = self._tries.unconnected(places)
+        self._rescheduler.forget(met_them)
+        self._rescheduler.hurry(met_them)
+        await self._sweep()
 
     # --- mail --------------------------------------------------------------------------------
 
     async def _sweep_always(self) -> None:
         while True:
             await asyncio.sleep(self._rhythm.sweep_s)
-            self._sweep()
-            await self._sweep_late()
+            await self._sweep()
 
-    async def _sweep_late(self) -> None:
-        """Hurry what met a relay before it came back: smtpd gives up on it some time after that."""
-        ends = time.monotonic() - self._rhythm.late_s
-        self._back = {
-            name: since
-            for name, since in self._back.items()
-            if since > ends and name not in self._told
-        }
-        for relay in filter(None, map(self._health.relay, tuple(self._back))):
-            places = self._health.places(relay)
-            if self._rescheduler.is_due(places):
-                await self._rescheduler.resume(places)
+    async def _sweep(self) -> None:
+        """Hurry what waits for a relay that is down and could go elsewhere, or for one that is up.
 
-    def _sweep(self) -> None:
-        """Hurry what waits for a relay that is down and could go elsewhere."""
-        for relay in self._health.relays():
-            if self._is_better_elsewhere(relay):
-                self._rescheduler.hurry(self._health.places(relay))
+        The latter has met it before it came back, which smtpd may find out minutes after that.
+        """
+        again: dict[str, list[str]] = {}
+        for place in self._tries.places():
+            waiting = self._tries.unconnected([place])
+            if self._is_better_elsewhere(place):
+                self._rescheduler.hurry(waiting)
+            elif self._is_up(place) and (due := self._rescheduler.due(waiting)):
+                again[place] = due
+        if again:
+            await self._rescheduler.resume(again)
+            for due in again.values():
+                self._rescheduler.hurry(due)
 
-    def _is_better_elsewhere(self, relay: InUse) -> bool:
-        """Whether a relay is down, the program knows, and its map has one that is not.
+    def _is_better_elsewhere(self, place: str) -> bool:
+        """Whether a relay there is down, the program knows, and its map has one that is not.
 
         Else mail would only come back to it at once.
         """
-        return relay.name in self._told and relay.relay_map in self._usable
+        return any(
+            relay.name in self._told and relay.relay_map in self._usable
+            for relay in self._health.at(place)
+        )
+
+    def _is_up(self, place: str) -> bool:
+        """Whether all relays there are up: of whose mail it is, smtpd does not say more."""
+        relays = self._health.at(place)
+        return bool(relays) and all(
+            self._health.is_up(relay) and relay.name not in self._told for relay in relays
+        )
 
     def _see_better(self) -> None:
         self._usable = {
@@ -292,6 +301,10 @@ class HealthLoop:
             for relay in self._health.relays()
             if relay.active and relay.name not in self._told
         }
+
+    def _forget(self, envelope: str) -> None:
+        self._tries.forget(envelope)
+        self._rescheduler.forget([envelope])
 
     async def _measure_always(self) -> None:
         while True:
@@ -305,7 +318,7 @@ class HealthLoop:
             lambda: [each for each in known if not self._is_queued(each)]
         )
         for envelope in gone:
-            self._tries.forget(envelope)
+            self._forget(envelope)
         try:
             self._draining.measured(await self._smtpctl.loads() if self._health.relays() else [])
         except NoAnswer:

@@ -44,6 +44,10 @@ class LastTries:
         """The last try of an envelope; None if none is known."""
         return self._tries.get(envelope)
 
+    def places(self) -> list[str]:
+        """All places where some of them were tried last."""
+        return list(self._at)
+
     def count(self, places: Iterable[str]) -> int:
         """How many envelopes wait that were last tried at one of these places."""
         return sum(len(self._at.get(place, ())) for place in places)

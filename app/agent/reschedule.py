@@ -1,10 +1,11 @@
-"""Mail that met a relay which is down is tried again at once, elsewhere, envelope by envelope.
+"""Mail that met nobody at a relay is tried again long before smtpd would, envelope by envelope.
 
 smtpd itself would wait 400 s. Each envelope is tried again by its id: others keep their pace.
 """
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import NamedTuple
@@ -16,9 +17,9 @@ from app.observe import event
 
 A_SECOND = 50
 SOON_S = 4.0
-"""An envelope is left alone for so long once it was hurried, and each time for twice as long."""
-AT_MOST_S = 60.0
-"""But for no longer: the other relays may be no better, or smtpd was trying it that moment."""
+"""An envelope is left alone for so long once it was hurried, and each time for twice as long: the
+other relays may be no better, or smtpd was trying it that moment. What is in vain again and again
+is soon left to smtpd."""
 _MAX_KNOWN = 100_000
 
 
@@ -54,37 +55,30 @@ class Rescheduler:
         self._tries = tries
         self._clock = clock
         self._pause = pause
-        self._wanted: dict[str, None] = {}
+        self._wanted: OrderedDict[str, None] = OrderedDict()
         self._hurried: dict[str, _Pause] = {}
         self._asked = asyncio.Event()
 
-    def hurry(self, places: Iterable[str]) -> int:
-        """Have the envelopes tried that met nobody at these places; how many they are."""
-        found = self._due(places)
-        self._wanted.update(dict.fromkeys(found))
-        if found:
+    def due(self, envelopes: Iterable[str]) -> list[str]:
+        """Those of them that are not left alone, and not to be tried already."""
+        now = self._clock()
+        return [
+            envelope
+            for envelope in envelopes
+            if envelope not in self._wanted and self._hurried.get(envelope, _NO_PAUSE).ends <= now
+        ]
+
+    def hurry(self, envelopes: Iterable[str]) -> None:
+        """Have those of them tried that are `due`."""
+        room = max(0, _MAX_KNOWN - len(self._wanted))
+        self._wanted.update(dict.fromkeys(self.due(envelopes)[:room]))
+        if self._wanted:
             self._asked.set()
-        return len(found)
 
-    async def resume(self, places: Iterable[str]) -> None:
-        """Let smtpd use its ways to these places again, which it may be keeping off an hour.
-
-        Only then are the envelopes tried that met nobody there: on a way that is off they fail.
-        """
-        places = [*places]
-        wanted = {place_of(place) for place in places}
-        try:
-            for route in await self._smtpctl.disabled_routes():
-                if route.address in wanted:
-                    await self._smtpctl.resume(route)
-        except NoAnswer as error:
-            event("routes-not-resumed", logging.WARNING, reason=str(error))
-            return
-        self.hurry(places)
-
-    def is_due(self, places: Iterable[str]) -> bool:
-        """Whether `hurry` would find any."""
-        return bool(self._due(places))
+    def forget(self, envelopes: Iterable[str]) -> None:
+        """Leave them alone no more: they have left, or there is news for them."""
+        for envelope in envelopes:
+            self._hurried.pop(envelope, None)
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -97,18 +91,17 @@ class Rescheduler:
         """Have everything tried that is wanted now."""
         done = 0
         while self._wanted:
-            envelope = next(iter(self._wanted))
-            del self._wanted[envelope]
+            envelope, _ = self._wanted.popitem(last=False)
             before = self._tries.last(envelope)
             if before is None:
                 continue  # it has left since
+            self._put_off(envelope)
             try:
                 taken = await self._smtpctl.schedule(envelope)
             except NoAnswer as error:
                 event("not-rescheduled", logging.WARNING, reason=str(error))
-                self._wanted.clear()
-                return
-            self._put_off(envelope)
+                await self._pause(SOON_S)
+                continue
             if taken:
                 if self._tries.last(envelope) is before:  # else it has failed again already
                     self._tries.forget(envelope)
@@ -117,17 +110,22 @@ class Rescheduler:
         if done:
             event("rescheduled", envelopes=done)
 
-    def _due(self, places: Iterable[str]) -> list[str]:
-        now = self._clock()
-        return [
-            envelope
-            for envelope in self._tries.unconnected(places)
-            if envelope not in self._wanted and self._hurried.get(envelope, _NO_PAUSE).ends <= now
-        ]
+    async def resume(self, places: Iterable[str]) -> None:
+        """Let smtpd use its ways to these places again, which it may be keeping off an hour.
+
+        On a way that is off an envelope fails at once, so this comes before it is hurried there.
+        """
+        wanted = {place_of(place) for place in places}
+        try:
+            for route in await self._smtpctl.disabled_routes():
+                if route.address in wanted:
+                    await self._smtpctl.resume(route)
+        except NoAnswer as error:
+            event("routes-not-resumed", logging.WARNING, reason=str(error))
 
     def _put_off(self, envelope: str) -> None:
         before = self._hurried.pop(envelope, _NO_PAUSE)
-        seconds = min(2 * before.seconds, AT_MOST_S)
+        seconds = 2 * before.seconds
         self._hurried[envelope] = _Pause(self._clock() + seconds, seconds)
         if len(self._hurried) > _MAX_KNOWN:
             del self._hurried[next(iter(self._hurried))]

@@ -37,6 +37,7 @@ class Smtpd:
     def __init__(self, directory: Path) -> None:
         self._asked = directory / "asked"
         self._program = directory / "smtpctl"
+        self.failed = directory / "failed"
         (directory / "relays").write_text(RELAYS)
         (directory / "routes").write_text(ROUTES)
         self.script = f'echo "$*" >>{self._asked}; [ "$1" != show ] || cat {directory}/"$2"'
@@ -89,7 +90,7 @@ async def test_those_that_met_nobody_there_are_tried_by_their_ids(
 ):
     for each in (waits(1), waits(2, B), waits(3, unconnected=False), waits(4)):
         tries.note(each)
-    assert rescheduler.hurry([A]) == 2
+    rescheduler.hurry(tries.unconnected([A]))
     await rescheduler.work_off()
     assert smtpd.asked == [f"schedule {1:016x}", f"schedule {4:016x}"]
 
@@ -99,7 +100,7 @@ async def test_no_more_than_so_many_a_second(
 ):
     for number in range(A_SECOND):
         tries.note(waits(number))
-    rescheduler.hurry([A])
+    rescheduler.hurry(tries.unconnected([A]))
     began = clock.now
     await rescheduler.work_off()
     assert len(smtpd.asked) == A_SECOND
@@ -110,37 +111,33 @@ async def test_one_that_goes_on_failing_is_hurried_ever_more_seldom(
     smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
 ):
     """Else a message that finds only relays that are down would run in a circle."""
-    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 120, 180]
+    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 124]
+    assert len(smtpd.asked) == 6
+    rescheduler.forget([f"{1:016x}"])  # there is news
+    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 124]
 
 
-async def test_one_that_smtpd_was_still_trying_is_asked_for_again(
+async def test_one_that_smtpd_goes_on_trying_is_asked_for_ever_more_seldom(
     smtpd: Smtpd,
     tries: LastTries,
     rescheduler: Rescheduler,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
 ):
-    """smtpd logs that an envelope failed before its scheduler can be asked to try it again."""
-    tries.note(waits(1))
+    """smtpd logs that an envelope failed before its scheduler can be asked to try it again.
+
+    There may be thousands of them, and each costs a process.
+    """
     smtpd.answer(f"{smtpd.script}; echo '0 envelope scheduled'")
-    rescheduler.hurry([A])
     with caplog.at_level("INFO"):
-        await rescheduler.work_off()
+        assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 124]
     assert "rescheduled" not in caplog.text
+    assert len(tries) == 1  # it is not taken for one that is tried
+    clock.now += 200
     smtpd.answer(f"{smtpd.script}; echo '1 envelope scheduled'")
-    clock.now += SOON_S
-    assert rescheduler.hurry([A]) == 1
+    rescheduler.hurry(tries.unconnected([A]))
     await rescheduler.work_off()
-    assert smtpd.asked == [f"schedule {1:016x}"] * 2
     assert len(tries) == 0
-
-
-async def test_one_that_smtpd_goes_on_trying_is_asked_for_ever_more_seldom(
-    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
-):
-    """There may be thousands of them, and each costs a process."""
-    smtpd.answer(f"{smtpd.script}; echo '0 envelope scheduled'")
-    assert await times_hurried(tries, rescheduler, clock) == [0, 4, 12, 28, 60, 120, 180]
 
 
 async def times_hurried(tries: LastTries, rescheduler: Rescheduler, clock: Clock) -> list[int]:
@@ -148,31 +145,70 @@ async def times_hurried(tries: LastTries, rescheduler: Rescheduler, clock: Clock
     began, times = clock.now, []
     while clock.now < began + 200:
         tries.note(waits(1))
-        if rescheduler.hurry([A]):
+        if rescheduler.due(tries.unconnected([A])):
             times.append(round(clock.now - began))
+            rescheduler.hurry(tries.unconnected([A]))
+            assert rescheduler.due(tries.unconnected([A])) == []
             await rescheduler.work_off()
         clock.now += 1
     return times
+
+
+async def test_one_that_fails_while_it_is_asked_for_is_not_asked_for_twice(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    tries.note(waits(1))
+    rescheduler.hurry(tries.unconnected([A]))
+    working = asyncio.create_task(rescheduler.work_off())
+    while not smtpd.asked:
+        await asyncio.sleep(0.001)
+        tries.note(waits(1))
+        rescheduler.hurry(tries.unconnected([A]))
+    await working
+    assert smtpd.asked == [f"schedule {1:016x}"]
+    assert tries.last(f"{1:016x}") is not None
 
 
 async def test_one_that_has_left_is_not_asked_for(
     smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
 ):
     tries.note(waits(1))
-    rescheduler.hurry([A])
+    rescheduler.hurry(tries.unconnected([A]))
     tries.forget(f"{1:016x}")
     await rescheduler.work_off()
     assert smtpd.asked == []
 
 
 async def test_what_smtpd_could_not_be_asked_is_asked_later(
-    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, clock: Clock
 ):
-    tries.note(waits(1))
-    rescheduler.hurry([A])
-    smtpd.answer("exit 1")
+    """And no other envelope is lost for it."""
+    for number in range(3):
+        tries.note(waits(number))
+    rescheduler.hurry(tries.unconnected([A]))
+    fails_once = f"[ -e {smtpd.failed} ] || {{ : >{smtpd.failed}; exit 1; }}; {smtpd.script}"
+    smtpd.answer(fails_once)
     await rescheduler.work_off()
-    assert rescheduler.hurry([A]) == 1
+    assert smtpd.asked == [f"schedule {1:016x}", f"schedule {2:016x}"]
+    clock.now += SOON_S
+    rescheduler.hurry(tries.unconnected([A]))
+    await rescheduler.work_off()
+    assert smtpd.asked[2:] == [f"schedule {0:016x}"]
+
+
+async def test_no_more_is_wanted_than_may_be_known(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.agent.reschedule._MAX_KNOWN", 3)
+    for number in range(5):
+        tries.note(waits(number))
+    rescheduler.hurry(tries.unconnected([A]))
+    rescheduler.hurry(tries.unconnected([A]))
+    await rescheduler.work_off()
+    assert len(smtpd.asked) == 3
+    rescheduler.hurry(tries.unconnected([A]))
+    await rescheduler.work_off()
+    assert len(smtpd.asked) == 5
 
 
 async def test_nothing_but_an_envelope_can_be_scheduled(smtpd: Smtpd):
@@ -192,34 +228,6 @@ async def test_only_routes_that_are_off_and_lead_there_are_resumed(
     ]
     await rescheduler.resume([A, "a.test"])
     assert smtpd.asked[1:] == ["show routes", "resume route 1", "resume route 4"]
-
-
-async def test_nothing_is_tried_before_its_way_is_on_again(
-    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
-):
-    """On a way that is off it would fail, and wait for smtpd's own time."""
-    tries.note(waits(1))
-    assert (rescheduler.is_due([A]), rescheduler.is_due([B])) == (True, False)
-    working = asyncio.create_task(rescheduler.run())
-    await rescheduler.resume([A])
-    async with asyncio.timeout(60):
-        while len(tries):  # noqa: ASYNC110  it is no event
-            await asyncio.sleep(0)
-    working.cancel()
-    assert smtpd.asked[-3:] == ["resume route 1", "resume route 4", f"schedule {1:016x}"]
-    assert not rescheduler.is_due([A])
-
-
-async def test_nothing_is_tried_if_nobody_knows_whether_its_way_is_on(
-    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
-):
-    tries.note(waits(1))
-    smtpd.answer("exit 1")
-    await rescheduler.resume([A])
-    smtpd.answer(smtpd.script)
-    await rescheduler.work_off()
-    assert smtpd.asked == []
-    assert rescheduler.is_due([A])
 
 
 async def test_loads_are_read(smtpd: Smtpd):
