@@ -15,6 +15,7 @@ DOMAIN = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}+"
 together and no dot ends it."""
 _ORDINARY = re.compile(rf"(?:(?:{LOCAL}@{DOMAIN})?\n)*+")
 MISPLACED = re.compile(r"\.[.@\n\"]")
+"""A dot where none may be: found in a text of addresses that a newline or a quote ends."""
 _REST = itemgetter(2)
 
 

@@ -149,7 +149,8 @@ def _form(first: str, second: str) -> re.Pattern[str]:
     """A batch as most clients spell it: of ordinary addresses, the two always in one order."""
     text = f'"{LOCAL}@{DOMAIN}"'
     each = rf'\{{"{first}": ?{text}, ?"{second}": ?{text}\}}'
-    return re.compile(rf'\{{"envelopes": ?\[{each}(?:, ?{each})*+\]\}}[ \t\r\n]*+')
+    others = f"(?:, ?{each}){{0,{MAX_QUESTIONS - 1}}}+"
+    return re.compile(rf'\{{"envelopes": ?\[{each}{others}\]\}}[ \t\r\n]*+')
 
 
 _SENDER_FIRST, _RECIPIENT_FIRST = _form("sender", "recipient"), _form("recipient", "sender")
@@ -169,8 +170,6 @@ def pairs_of(body: bytes) -> Pairs | None:
     cut = lower.replace("@", '"').split('"')
     written = cut if lower == text else text.replace("@", '"').split('"')
     one, other = Addresses(written[5::10], cut[6::10]), Addresses(written[10::10], cut[11::10])
-    if len(one) > MAX_QUESTIONS:
-        return None
     return Pairs(other, one) if recipient_first else Pairs(one, other)
 
 
