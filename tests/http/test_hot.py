@@ -382,7 +382,9 @@ def test_what_is_taken_without_reading_json_is_what_json_says(given: tuple[bytes
     ] == [[("recipient", each.recipient), ("sender", each.sender)] for each in envelopes]
 
 
-@pytest.mark.parametrize("behind", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\0", b"]", b"{}"])
+@pytest.mark.parametrize(
+    "behind", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\0", b"]", b"{}"]
+)
 def test_what_json_has_not_at_its_end_is_not_taken(behind: bytes) -> None:
     body = b'{"envelopes":[{"recipient":"joe@else.example","sender":"ann@turns.example"}]}'
     assert pairs_of(body + b" \r\n\t") is not None

@@ -1,6 +1,5 @@
 """A real systemd as the first process of a container inside a namespace, with our units in it."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -88,7 +87,8 @@ class Systemd:
             if root.is_dir():
                 _remove_group(root, limit)
         for path in own:
-            shutil.rmtree(path)
+            if path.exists():  # systemd removes it with the unit
+                shutil.rmtree(path)
 
     def ctl(self, *words: str) -> str:
         """What systemctl answers."""
@@ -142,17 +142,10 @@ class Systemd:
 
     def _private_tmp(self) -> Iterator[Path]:
         """What PrivateTmp= made for units that run: /tmp is the same one in every container."""
-        pids = {
-            pid
-            for root in self._groups()
-            for group in (root, *root.rglob("*"))
-            if (group / "cgroup.procs").exists()
-            for pid in (group / "cgroup.procs").read_text("ascii").split()
-        }
-        names: set[str] = set()
-        for pid in pids:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # over by now
-                names.update(_PRIVATE.findall(Path(f"/proc/{pid}/mountinfo").read_text("utf-8")))
+        listed = (path for root in self._groups() for path in root.rglob("cgroup.procs"))
+        pids = {pid for path in listed for pid in _read(path).split()}
+        seen = (_PRIVATE.findall(_read(Path(f"/proc/{pid}/mountinfo"))) for pid in pids)
+        names = {name for found in seen for name in found}
         for top in ("/tmp", "/var/tmp"):
             yield from (path for path in (Path(top, name) for name in names) if path.is_dir())
 
@@ -160,6 +153,14 @@ class Systemd:
         """The control groups of this container, of either version."""
         tops = ("systemd", "unified", ".")
         return [Path("/sys/fs/cgroup", top, self.group) for top in tops]
+
+
+def _read(path: Path) -> str:
+    """What a file of the kernel says; nothing where a unit, or a process of it, is over by now."""
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""
 
 
 def _remove_group(path: Path, limit: float) -> None:
