@@ -167,9 +167,11 @@ class Health:
         return frozenset() if watched is None else watched.places
 
     def is_up(self, relay: InUse) -> bool:
-        """Whether the last looks at it found it well."""
+        """Whether the last looks found it well, and the daemon has not failed there since."""
         watched = self._watched.get(target_of(relay))
-        return watched is not None and watched.state is RelayHealth.UP and not watched.failures
+        if watched is None or watched.failures:
+            return False
+        return watched.state is RelayHealth.UP
 
     def at(self, place: str) -> list[InUse]:
         """Those whose host or address this is."""

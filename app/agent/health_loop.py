@@ -86,12 +86,20 @@ class HealthLoop:
             chance=random.random,
             pace=pace,
         )
-        self._rescheduler = Rescheduler(smtpctl, self._tries, clock=time.monotonic)
+        self._rescheduler = Rescheduler(
+            smtpctl, self._tries, is_of_use=self._is_of_use, clock=time.monotonic
+        )
         self._draining = Draining(self._health, self._tries, epoch=time.time)
         self._told: frozenset[tuple[str, str]] = frozenset()
+        """Those that are down, as the program knows."""
+        self._acted: frozenset[tuple[str, str]] = frozenset()
+        """The same, as mail was sent by."""
+        self._former: dict[str, frozenset[str]] = {}
+        """Places that are in use no more while mail waits there, with the maps that had them."""
         self._usable: set[str] = set()
         """Maps with a relay that the program picks."""
         self._to_look = asyncio.Event()
+        self._to_act = asyncio.Event()
         self._turned = asyncio.Event()
         self._turns = 0
         self.listeners: list[Callable[[], None]] = []
@@ -105,7 +113,13 @@ class HealthLoop:
 
     def use(self, relays: Iterable[InUse]) -> None:
         """Watch these relays and no others."""
+        before = {
+            place: frozenset(relay.relay_map for relay in self._health.at(place))
+            for place in self._tries.places()
+        }
         self._health.use(relays)
+        gone = {place: maps for place, maps in before.items() if not self._health.at(place)}
+        self._former |= {place: maps for place, maps in gone.items() if maps}
         self._see_better()
         self._to_look.set()
 
@@ -121,6 +135,7 @@ class HealthLoop:
             self._to_look.set()
         elif isinstance(told, Delivered):
             self._forget(told.envelope)
+            self._rescheduler.forget([told.place])
             self._health.delivered(told)
             self._to_look.set()
         elif isinstance(told, Bounced):
@@ -156,7 +171,7 @@ class HealthLoop:
             group.create_task(self._tell_always())
             group.create_task(self._say_always())
             group.create_task(self._rescheduler.run())
-            group.create_task(self._sweep_always())
+            group.create_task(self._act_always())
             group.create_task(self._measure_always())
 
     # --- looking -----------------------------------------------------------------------------
@@ -233,73 +248,91 @@ class HealthLoop:
                 self._to_tell.set()
                 await asyncio.sleep(self._rhythm.again_s)
                 continue
-            await self._act(down)
+            self._told = down
+            self._to_act.set()
+
+    # --- mail --------------------------------------------------------------------------------
+
+    async def _act_always(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rhythm.sweep_s):
+                    await self._to_act.wait()
+            self._to_act.clear()
+            await self._act(self._told)
+            await self._sweep()
 
     async def _act(self, down: frozenset[tuple[str, str]]) -> None:
         """What follows for mail, now that the program does not pick again what is down."""
-        before = self._told
+        before = self._acted
         back = [relay for name in sorted(before - down) if (relay := self._health.relay(name))]
-        places = {place for relay in back for place in self._health.places(relay)}
-        if places:
-            # First of all: from here on mail is sent there that now waits elsewhere.
-            await self._rescheduler.resume(places)
-        self._told = down
+        if back:
+            # First of all: next, mail is hurried there that now waits elsewhere.
+            await self._rescheduler.resume(self._places(back))
+        self._acted = down
         self._see_better()
         for relay_map, name in sorted(down - before):
             event("relay-down", logging.WARNING, relay_map=relay_map, relay=name)
         for relay in back:
             event("relay-up", relay_map=relay.relay_map, relay=relay.relay)
-        met_them = self._tries.unconnected(places)
-        self._rescheduler.forget(met_them)
-        self._rescheduler.hurry(met_them)
-        await self._sweep()
-
-    # --- mail --------------------------------------------------------------------------------
-
-    async def _sweep_always(self) -> None:
-        while True:
-            await asyncio.sleep(self._rhythm.sweep_s)
-            await self._sweep()
+        maps = {relay.relay_map for relay in back}
+        places = self._places(each for each in self._health.relays() if each.relay_map in maps)
+        self._rescheduler.forget([*places, *self._tries.unconnected(places)])
+        self._rescheduler.hurry(self._tries.unconnected(self._places(back)))
 
     async def _sweep(self) -> None:
         """Hurry what waits for a relay that is down and could go elsewhere, or for one that is up.
 
-        The latter has met it before it came back, which smtpd may find out minutes after that.
+        The latter has met it before it came back, which smtpd may find out minutes after that. If
+        smtpd goes on failing where looks do not, the whole place is left alone ever longer.
         """
         again: dict[str, list[str]] = {}
-        for place in self._tries.places():
-            waiting = self._tries.unconnected([place])
-            if self._is_better_elsewhere(place):
+        places = self._tries.places()
+        self._former = {place: self._former[place] for place in places if place in self._former}
+        for place in places:
+            waiting, relays = self._tries.unconnected([place]), self._health.at(place)
+            up = [relay for relay in relays if self._is_up(relay)]
+            if self._is_better_elsewhere(place) and not up:
                 self._rescheduler.hurry(waiting)
-            elif self._is_up(place) and (due := self._rescheduler.due(waiting)):
-                again[place] = due
-        if again:
-            await self._rescheduler.resume(again)
-            for due in again.values():
-                self._rescheduler.hurry(due)
+            elif up and self._is_of_use(place) and self._rescheduler.due([place]):
+                again[place] = self._rescheduler.due(waiting)
+        again = {place: due for place, due in again.items() if due}
+        ways = self._places(relay for place in again for relay in self._health.at(place))
+        if not again or not await self._rescheduler.resume(ways):
+            return
+        for place, due in again.items():
+            self._rescheduler.put_off(place)
+            self._rescheduler.hurry(due)
+
+    def _is_of_use(self, place: str) -> bool:
+        """Whether what waits there need not come back to a relay that is down.
+
+        Of several relays there any may be the one that was met: smtpd does not say more.
+        """
+        is_down = any(relay.name in self._acted for relay in self._health.at(place))
+        return not is_down or self._is_better_elsewhere(place)
 
     def _is_better_elsewhere(self, place: str) -> bool:
         """Whether a relay there is down, the program knows, and its map has one that is not.
 
-        Else mail would only come back to it at once.
+        Or there is none any more, and the map that had it has one.
         """
         return any(
-            relay.name in self._told and relay.relay_map in self._usable
+            relay.name in self._acted and relay.relay_map in self._usable
             for relay in self._health.at(place)
-        )
+        ) or not self._usable.isdisjoint(self._former.get(place, ()))
 
-    def _is_up(self, place: str) -> bool:
-        """Whether all relays there are up: of whose mail it is, smtpd does not say more."""
-        relays = self._health.at(place)
-        return bool(relays) and all(
-            self._health.is_up(relay) and relay.name not in self._told for relay in relays
-        )
+    def _is_up(self, relay: InUse) -> bool:
+        return self._health.is_up(relay) and relay.name not in self._acted
+
+    def _places(self, relays: Iterable[InUse]) -> set[str]:
+        return {place for relay in relays for place in self._health.places(relay)}
 
     def _see_better(self) -> None:
         self._usable = {
             relay.relay_map
             for relay in self._health.relays()
-            if relay.active and relay.name not in self._told
+            if relay.active and relay.name not in self._acted
         }
 
     def _forget(self, envelope: str) -> None:

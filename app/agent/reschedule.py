@@ -1,6 +1,7 @@
 """Mail that met nobody at a relay is tried again long before smtpd would, envelope by envelope.
 
-smtpd itself would wait 400 s. Each envelope is tried again by its id: others keep their pace.
+smtpd itself would wait 400 s, and longer each time. Each envelope is tried again by its id: others
+keep their pace.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ class Rescheduler:
     Args:
         smtpctl: how smtpd is asked.
         tries: where envelopes were tried last.
+        is_of_use: whether what waits at a place is tried for anything but nothing now.
         clock: seconds that only ever grow.
         pause: sleeps for so many seconds.
     """
@@ -48,11 +50,13 @@ class Rescheduler:
         smtpctl: Smtpctl,
         tries: LastTries,
         *,
+        is_of_use: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._smtpctl = smtpctl
         self._tries = tries
+        self._is_of_use = is_of_use
         self._clock = clock
         self._pause = pause
         self._wanted: OrderedDict[str, None] = OrderedDict()
@@ -60,7 +64,7 @@ class Rescheduler:
         self._asked = asyncio.Event()
 
     def due(self, envelopes: Iterable[str]) -> list[str]:
-        """Those of them that are not left alone, and not to be tried already."""
+        """Those of them, or of places, that are not left alone, and not to be tried already."""
         now = self._clock()
         return [
             envelope
@@ -74,6 +78,10 @@ class Rescheduler:
         self._wanted.update(dict.fromkeys(self.due(envelopes)[:room]))
         if self._wanted:
             self._asked.set()
+
+    def put_off(self, envelope: str) -> None:
+        """Leave an envelope, or a place, alone for a while."""
+        self._leave(envelope, 2 * self._hurried.get(envelope, _NO_PAUSE).seconds)
 
     def forget(self, envelopes: Iterable[str]) -> None:
         """Leave them alone no more: they have left, or there is news for them."""
@@ -93,15 +101,18 @@ class Rescheduler:
         while self._wanted:
             envelope, _ = self._wanted.popitem(last=False)
             before = self._tries.last(envelope)
-            if before is None:
-                continue  # it has left since
-            self._put_off(envelope)
+            if before is None or not self._is_of_use(before.place):
+                continue  # it has left since, or would only come back
+            paused = self._hurried.get(envelope, _NO_PAUSE).seconds
+            self._leave(envelope, inf)  # it may be heard to fail while smtpctl works
             try:
                 taken = await self._smtpctl.schedule(envelope)
             except NoAnswer as error:
                 event("not-rescheduled", logging.WARNING, reason=str(error))
+                self._leave(envelope, paused)
                 await self._pause(SOON_S)
                 continue
+            self._leave(envelope, 2 * paused)
             if taken:
                 if self._tries.last(envelope) is before:  # else it has failed again already
                     self._tries.forget(envelope)
@@ -110,10 +121,11 @@ class Rescheduler:
         if done:
             event("rescheduled", envelopes=done)
 
-    async def resume(self, places: Iterable[str]) -> None:
-        """Let smtpd use its ways to these places again, which it may be keeping off an hour.
+    async def resume(self, places: Iterable[str]) -> bool:
+        """Let smtpd use its ways to these addresses again, which it may be keeping off an hour.
 
         On a way that is off an envelope fails at once, so this comes before it is hurried there.
+        False where smtpctl does not answer.
         """
         wanted = {place_of(place) for place in places}
         try:
@@ -122,10 +134,11 @@ class Rescheduler:
                     await self._smtpctl.resume(route)
         except NoAnswer as error:
             event("routes-not-resumed", logging.WARNING, reason=str(error))
+            return False
+        return True
 
-    def _put_off(self, envelope: str) -> None:
-        before = self._hurried.pop(envelope, _NO_PAUSE)
-        seconds = 2 * before.seconds
+    def _leave(self, envelope: str, seconds: float) -> None:
+        self._hurried.pop(envelope, None)
         self._hurried[envelope] = _Pause(self._clock() + seconds, seconds)
         if len(self._hurried) > _MAX_KNOWN:
             del self._hurried[next(iter(self._hurried))]

@@ -243,6 +243,20 @@ def test_the_daemon_alone_makes_nobody_down(one: World):
     assert (one.state(), one.told) == (RelayHealth.UP, [])
 
 
+def test_a_relay_at_which_the_daemon_has_failed_is_not_up_before_the_next_look(one: World):
+    (in_use,) = one.health.relays()
+    found = [one.health.is_up(in_use)]
+    for _ in range(2):
+        one.look(UP)
+        found.append(one.health.is_up(in_use))
+        one.health.failed(Failed(IP, 25))
+        found.append(one.health.is_up(in_use))
+    one.look(REFUSED)
+    found.append(one.health.is_up(in_use))
+    assert found == [False, True, False, True, False, False]
+    assert not one.health.is_up(relay("b", "smtp://b.test"))
+
+
 def test_a_log_full_of_failures_makes_no_storm_of_looks(one: World):
     one.look(UP)
     began = one.now

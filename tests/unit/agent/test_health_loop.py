@@ -1,9 +1,11 @@
 """What follows for mail when relays go down and come back, asked of smtpctl in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from app.agent.health import InUse, Pace
 from app.agent.health_loop import HealthLoop, Rhythm
 from app.agent.probe import Found, Prober
+from app.agent.reschedule import _Pause
 from app.agent.smtpctl import NoAnswer, Smtpctl
 from app.routing.relay_url import RelayURL, parse_relay_url
 from app.wire import Cause, RelayHealth
@@ -35,6 +38,13 @@ def waits(number: int, place: str) -> str:
     )
 
 
+def delivered(number: int, place: str) -> str:
+    return (
+        f"0000000000000001 mta delivery evpid={number:016x} from=<s@x.test> to=<u@y.test>"
+        f' rcpt=<-> source="127.0.0.1" relay="{place}" delay=1s result="Ok" stat="250 ok"'
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Looks(Prober):
     """In the place of looks: what they find, by host or by port."""
@@ -50,24 +60,29 @@ class Beside:
 
     def __init__(self, directory: Path) -> None:
         self._asked = directory / "asked"
-        smtpctl = directory / "smtpctl"
-        routes = directory / "routes"
-        routes.write_text(ROUTES)
-        smtpctl.write_text(
-            f'#!/bin/sh\necho "$*" >>{self._asked}\n[ "$1" != show ] || cat {routes}\n'
-        )
-        smtpctl.chmod(0o755)
+        self._routes = directory / "routes"
+        self._smtpctl = directory / "smtpctl"
+        self._routes.write_text(ROUTES)
+        self.answers(works=True)
         self.looks = Looks()
         self.told: list[frozenset[tuple[str, str]]] = []
         self.deaf = False
         self.health = HealthLoop(
             self.looks,
-            Smtpctl(smtpctl),
+            Smtpctl(self._smtpctl),
             self._tell,
             spool=directory,
             pace=Pace(up_s=0.02, otherwise_s=0.02, least_s=0.0, a_second=1e6),
             rhythm=Rhythm(measure_s=1e6, sweep_s=0.02, again_s=0.02),
         )
+
+    def answers(self, *, works: bool) -> None:
+        """Let smtpctl do what it is asked, or not."""
+        script = f'echo "$*" >>{self._asked}\n[ "$1" != show ] || cat {self._routes}'
+        changed = self._smtpctl.with_name("changed")
+        changed.write_text(f"#!/bin/sh\n{script if works else 'exit 1'}\n")
+        changed.chmod(0o755)
+        changed.rename(self._smtpctl)
 
     @property
     def asked(self) -> list[str]:
@@ -82,15 +97,18 @@ class Beside:
 
     @asynccontextmanager
     async def run(self, *urls: str) -> AsyncIterator[None]:
-        """With a map of relays that are named after their hosts."""
-        relays = [parse_relay_url(url) for url in urls]
-        self.health.use(InUse("m", str(url), url) for url in relays)
+        self.use(*urls)
         working = asyncio.create_task(self.health.run())
         try:
             yield
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+
+    def use(self, *urls: str, others: Sequence[str] = ()) -> None:
+        """One map of relays that are named by their URLs, and others in a map each."""
+        of_map = dict.fromkeys(urls, "m") | {url: f"m{n}" for n, url in enumerate(others)}
+        self.health.use(InUse(name, url, parse_relay_url(url)) for url, name in of_map.items())
 
     async def until(self, reached: Callable[[], bool]) -> None:
         async with asyncio.timeout(_LIMIT_S):
@@ -138,10 +156,10 @@ async def test_mail_that_meets_nobody_at_a_relay_which_is_up_is_tried_again(besi
 async def test_mail_waits_at_an_address_where_another_relay_is_down(beside: Beside):
     """smtpd does not say at which port it was."""
     beside.looks.found.update({2525: UP, 2526: DOWN})
-    async with beside.run(f"smtp://{A}:2525", f"smtp://{A}:2526"):
-        await beside.until(lambda: sorted(beside.states()) == [RelayHealth.DOWN, RelayHealth.UP])
+    async with beside.run():
+        beside.use(others=[f"smtp://{A}:2525", f"smtp://{A}:2526"])
         await beside.until(lambda: bool(beside.told) and len(beside.told[-1]) == 1)
-        beside.health._usable.clear()  # nor may it go elsewhere
+        await beside.until(lambda: sorted(beside.states()) == [RelayHealth.DOWN, RelayHealth.UP])
         beside.health.heard(waits(1, A))
         await asyncio.sleep(0.1)
         assert beside.asked == []
@@ -159,7 +177,91 @@ async def test_mail_is_tried_again_though_nobody_could_be_told_that_the_relay_wa
         await beside.until(lambda: beside.states() == [RelayHealth.DOWN])
         beside.health.heard(waits(1, A))
         await asyncio.sleep(0.1)
-        assert beside.asked == []
         beside.looks.found.update({A: UP})
         await beside.until(lambda: len(beside.asked) >= 2)
     assert beside.asked == ["resume route 1", f"schedule {1:016x}"]
+
+
+async def test_the_ways_to_a_relay_of_a_name_are_those_to_its_addresses(beside: Beside):
+    """smtpd's log has the name where there was no session."""
+    found = Found(RelayHealth.UP, addresses=(IPv4Address(B),))
+    beside.looks.found.update({"relay.test": found})
+    async with beside.run("smtp://relay.test"):
+        await beside.until(lambda: beside.states() == [RelayHealth.UP])
+        beside.health.heard(waits(1, "relay.test"))
+        await beside.until(lambda: len(beside.asked) >= 2)
+    assert beside.asked == ["resume route 2", f"schedule {1:016x}"]
+
+
+async def test_where_smtpd_fails_and_looks_do_not_it_is_soon_left_to_smtpd(beside: Beside):
+    """Until it hands something over there."""
+    beside.looks.found.update({A: UP})
+    async with beside.run(f"smtp://{A}"):
+        await beside.until(lambda: beside.states() == [RelayHealth.UP])
+        beside.health.heard(waits(1, A))
+        await beside.until(lambda: len(beside.asked) == 2)
+        for number in (1, 2, 3):
+            beside.health.heard(waits(number, A))
+        await asyncio.sleep(0.1)
+        assert len(beside.asked) == 2
+        beside.health.heard(delivered(3, A))
+        await beside.until(lambda: len(beside.asked) == 4)
+    assert beside.asked[2:] == ["resume route 1", f"schedule {2:016x}"]
+
+
+async def test_nothing_is_tried_while_nobody_knows_whether_its_way_is_on(beside: Beside):
+    beside.answers(works=False)
+    beside.looks.found.update({A: UP})
+    async with beside.run(f"smtp://{A}"):
+        await beside.until(lambda: beside.states() == [RelayHealth.UP])
+        beside.health.heard(waits(1, A))
+        await asyncio.sleep(0.1)
+        assert beside.asked == []
+        beside.answers(works=True)
+        await beside.until(lambda: len(beside.asked) >= 2)
+    assert beside.asked == ["resume route 1", f"schedule {1:016x}"]
+
+
+async def test_mail_of_a_relay_that_was_replaced_goes_to_the_one_in_its_place(beside: Beside):
+    beside.looks.found.update({A: DOWN, B: UP})
+    async with beside.run(f"smtp://{A}"):
+        await beside.until(lambda: bool(beside.told) and len(beside.told[-1]) == 1)
+        beside.health.heard(waits(1, A))
+        await asyncio.sleep(0.1)
+        assert beside.asked == []
+        beside.use(f"smtp://{B}")
+        await beside.until(lambda: len(beside.asked) >= 1)
+    assert beside.asked == [f"schedule {1:016x}"]
+
+
+async def test_a_relay_that_is_back_is_news_for_what_was_in_vain(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.agent.reschedule._NO_PAUSE", _Pause(-inf, 1e6))
+    beside.looks.found.update({A: DOWN, B: UP})
+    async with beside.run(f"smtp://{A}", f"smtp://{B}"):
+        await beside.until(lambda: bool(beside.told) and len(beside.told[-1]) == 1)
+        beside.health.heard(waits(1, A))
+        await beside.until(lambda: len(beside.asked) == 1)
+        beside.health.heard(waits(1, A))
+        await asyncio.sleep(0.1)
+        assert len(beside.asked) == 1
+        beside.looks.found.update({A: UP})
+        await beside.until(lambda: len(beside.asked) == 3)
+        beside.health.heard(delivered(1, A))
+        assert beside.health._rescheduler._hurried == {}
+    assert beside.asked[1:] == ["resume route 1", f"schedule {1:016x}"]
+
+
+async def test_a_relay_that_goes_down_gets_nothing_of_what_was_to_be_tried_there(beside: Beside):
+    beside.looks.found.update({A: UP})
+    async with beside.run(f"smtp://{A}"):
+        await beside.until(lambda: beside.states() == [RelayHealth.UP])
+        for number in range(500):
+            beside.health.heard(waits(number, A))
+        await beside.until(lambda: len(beside.asked) >= 3)
+        beside.looks.found.update({A: DOWN})
+        await beside.until(lambda: beside.health._acted != frozenset())
+        asked = len(beside.asked)
+        await asyncio.sleep(0.2)
+        assert asked <= len(beside.asked) <= asked + 1 < 500

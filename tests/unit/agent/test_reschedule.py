@@ -7,7 +7,7 @@ import pytest
 
 from app.agent.daemon_log import Waits
 from app.agent.last_tries import LastTries, is_queued
-from app.agent.reschedule import A_SECOND, SOON_S, Rescheduler
+from app.agent.reschedule import A_SECOND, Rescheduler
 from app.agent.smtpctl import DisabledRoute, NoAnswer, RelayLoad, Smtpctl
 
 pytestmark = [pytest.mark.io, pytest.mark.anyio]
@@ -190,10 +190,31 @@ async def test_what_smtpd_could_not_be_asked_is_asked_later(
     smtpd.answer(fails_once)
     await rescheduler.work_off()
     assert smtpd.asked == [f"schedule {1:016x}", f"schedule {2:016x}"]
-    clock.now += SOON_S
     rescheduler.hurry(tries.unconnected([A]))
     await rescheduler.work_off()
     assert smtpd.asked[2:] == [f"schedule {0:016x}"]
+
+
+async def test_what_could_not_be_asked_was_not_in_vain(
+    smtpd: Smtpd, tries: LastTries, rescheduler: Rescheduler
+):
+    tries.note(waits(1))
+    smtpd.answer("exit 1")
+    for _ in range(5):
+        assert rescheduler.due(tries.unconnected([A]))
+        rescheduler.hurry(tries.unconnected([A]))
+        await rescheduler.work_off()
+
+
+async def test_what_would_only_come_back_is_not_tried(smtpd: Smtpd, tries: LastTries):
+    """A relay may go down while thousands are to be tried there."""
+    rescheduler = Rescheduler(smtpd.ctl, tries, is_of_use=lambda place: place == B, clock=Clock())
+    tries.note(waits(1))
+    tries.note(waits(2, B))
+    rescheduler.hurry(tries.unconnected([A, B]))
+    await rescheduler.work_off()
+    assert smtpd.asked == [f"schedule {2:016x}"]
+    assert rescheduler.due(tries.unconnected([A])) == [f"{1:016x}"]
 
 
 async def test_no_more_is_wanted_than_may_be_known(
