@@ -135,7 +135,7 @@ class HealthLoop:
             self._to_look.set()
         elif isinstance(told, Delivered):
             self._forget(told.envelope)
-            self._rescheduler.forget([told.place])
+            self._rescheduler.forget(self._places(self._health.at(told.place)))
             self._health.delivered(told)
             self._to_look.set()
         elif isinstance(told, Bounced):

@@ -183,14 +183,17 @@ async def test_mail_is_tried_again_though_nobody_could_be_told_that_the_relay_wa
 
 
 async def test_the_ways_to_a_relay_of_a_name_are_those_to_its_addresses(beside: Beside):
-    """smtpd's log has the name where there was no session."""
+    """smtpd's log has the name where there was no session, and the address where there was."""
     found = Found(RelayHealth.UP, addresses=(IPv4Address(B),))
     beside.looks.found.update({"relay.test": found})
     async with beside.run("smtp://relay.test"):
         await beside.until(lambda: beside.states() == [RelayHealth.UP])
-        beside.health.heard(waits(1, "relay.test"))
-        await beside.until(lambda: len(beside.asked) >= 2)
-    assert beside.asked == ["resume route 2", f"schedule {1:016x}"]
+        for number in (1, 2):
+            beside.health.heard(waits(number, "relay.test"))
+            await beside.until(lambda: beside.asked[-1:] == [f"schedule {number:016x}"])  # noqa: B023
+            beside.health.heard(delivered(number, B))
+    assert beside.asked[:2] == ["resume route 2", f"schedule {1:016x}"]
+    assert beside.asked[2:] == ["resume route 2", f"schedule {2:016x}"]
 
 
 async def test_where_smtpd_fails_and_looks_do_not_it_is_soon_left_to_smtpd(beside: Beside):
