@@ -126,12 +126,15 @@ def main() -> None:
     """Read the settings from the first argument; print the pid, then `ready`; end with stdin."""
     settings = json.loads(sys.argv[1])
     _separate()
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
+        os.read(told, 1)  # else, where the machine is busy, it may be ready before its pid is said
         _first_process(settings)
         os._exit(0)
     sys.stdout.write(f"{child}\n")
     sys.stdout.flush()
+    os.write(tell, b"\n")
     os.waitpid(child, 0)
 
 
